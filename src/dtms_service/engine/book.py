@@ -1,0 +1,57 @@
+"""The book: an immutable in-memory view of all trades, swapped as a whole. Every read of the current state comes from here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from dtms_service.domain.trade import Event, Intent, Trade
+from dtms_service.domain.values import Account, Position, Tick
+from dtms_service.domain.view import MarketView
+
+_EMPTY: Mapping[int, int] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """All trades by ``trade_id``, the open intents by magic, and what the last snapshot showed of them."""
+
+    trades: Mapping[int, Trade] = field(default_factory=dict)
+    intents: Mapping[int, Intent] = field(default_factory=dict)
+    actions: tuple[Event, ...] = ()
+    """Newest events of kind ``action``, oldest first."""
+    positions: Mapping[int, Position] = field(default_factory=dict)
+    """Positions of the last good snapshot by identifier."""
+    ticks: Mapping[str, Tick] = field(default_factory=dict)
+    views: Mapping[str, MarketView] = field(default_factory=dict)
+    account: Account | None = None
+    as_of: float | None = None
+    """Market time of the last good snapshot."""
+    by_ticket: Mapping[int, int] = field(default_factory=lambda: _EMPTY)
+    by_identifier: Mapping[int, int] = field(default_factory=lambda: _EMPTY)
+    by_former: Mapping[int, int] = field(default_factory=lambda: _EMPTY)
+
+    def find(self, number: int) -> Trade | None:
+        """The trade a caller means by ``number``: current ticket, then identifier, then a former ticket (R29)."""
+        for index in (self.by_ticket, self.by_identifier, self.by_former):
+            trade_id = index.get(number)
+            if trade_id is not None:
+                return self.trades[trade_id]
+        return None
+
+    def with_trades(self, changed: Iterable[Trade]) -> Book:
+        """This book with the given trades added or replaced."""
+        trades = dict(self.trades)
+        tickets, identifiers, formers = dict(self.by_ticket), dict(self.by_identifier), dict(self.by_former)
+        for trade in changed:
+            before = trades.get(trade.trade_id)
+            if before is not None and before.ticket != trade.ticket and tickets.get(before.ticket) == trade.trade_id:
+                del tickets[before.ticket]
+            trades[trade.trade_id] = trade
+            tickets[trade.ticket] = trade.trade_id
+            if trade.identifier is not None:
+                identifiers[trade.identifier] = trade.trade_id
+            for ticket in trade.former_tickets:
+                formers[ticket] = trade.trade_id
+        return replace(self, trades=trades, by_ticket=tickets, by_identifier=identifiers, by_former=formers)

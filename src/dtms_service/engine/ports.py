@@ -1,0 +1,169 @@
+"""The other sides the engine talks to, as protocols. Adapters satisfy them structurally; ``app.py`` puts them together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from dtms_service.domain.orders import Fill, Order
+from dtms_service.domain.outcome import Outcome
+from dtms_service.domain.trade import Event, Intent, Trade
+from dtms_service.domain.values import (
+    Account,
+    Deal,
+    Position,
+    SymbolSpec,
+    Tick,
+    Timeframe,
+    WorkingOrder,
+)
+from dtms_service.market.bars import Bars
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What one cycle wants to read besides account and positions; all of it travels in one round trip to the terminal."""
+
+    symbols: tuple[str, ...] = ()
+    """Symbols whose newest tick is wanted."""
+    bars: tuple[tuple[str, Timeframe, int], ...] = ()
+    """(symbol, timeframe, count): the newest ``count`` bars, the forming one included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything one cycle reads, taken together. ``time`` is market time (the broker's clock, in UTC) of the read."""
+
+    time: float
+    account: Account
+    connected: bool
+    """Terminal has a link to its broker; without it every read below is stale."""
+    positions: tuple[Position, ...]
+    ticks: Mapping[str, Tick]
+    """Only symbols with a usable quote (positive, bid <= ask)."""
+    bars: Mapping[tuple[str, Timeframe], Bars] = field(default_factory=dict)
+    """Only requests that were answered; a missing key is a failed read, not an empty one."""
+
+
+class Terminal(Protocol):
+    """MetaTrader 5, real or simulated, behind its gateway. No method raises for a terminal fault: the outcome says it."""
+
+    async def connect(self) -> Outcome[Account]:
+        """Attach to the terminal and measure its clock; idempotent. Select nothing yet."""
+
+    async def snapshot(self, needs: Needs) -> Outcome[Snapshot]:
+        """One round trip: account, positions, and what ``needs`` names. Any failed part that is not a bar makes the whole Unknown."""
+
+    async def positions(self) -> Outcome[tuple[Position, ...]]:
+        """All open positions of the account."""
+
+    async def orders(self) -> Outcome[tuple[WorkingOrder, ...]]:
+        """All working orders of the account."""
+
+    async def deals_of(self, identifier: int) -> Outcome[tuple[Deal, ...]]:
+        """Every deal of one position identifier, oldest first."""
+
+    async def deals_since(self, time: float) -> Outcome[tuple[Deal, ...]]:
+        """Every deal of the account from ``time`` (UTC) on, oldest first."""
+
+    async def specs(self, symbols: Sequence[str]) -> Outcome[Mapping[str, SymbolSpec]]:
+        """Contract facts; selects the symbols in Market Watch so that they get quotes. Unknown symbols are absent from the answer."""
+
+    async def send(self, order: Order) -> Outcome[Fill]:
+        """Send one order. Refused: it did not and will not happen. Unknown: it may have happened; never send it again blindly."""
+
+    async def close(self) -> None:
+        """End the child process; queued calls end as Refused(``not_sent``), the one in flight as Unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one transaction stores: facts, and the newest value of each changed trade and intent."""
+
+    events: tuple[Event, ...] = ()
+    trades: tuple[Trade, ...] = ()
+    intents: tuple[Intent, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """Facts about the service itself (pinned account, measured broker offset), by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the ledger knows when the service starts. ``instance`` (0-999) was drawn when the database was created (R20)."""
+
+    trades: tuple[Trade, ...]
+    """All trades that are not final, and those that ended last (at most 1,000)."""
+    open_intents: tuple[Intent, ...]
+    actions: tuple[Event, ...]
+    """The newest events of kind ``action``, oldest first, at most 500."""
+    last_trade_id: int
+    last_magic_sequence: int
+    last_event_sequence: int
+    instance: int
+    facts: Mapping[str, str]
+
+
+class Ledger(Protocol):
+    """The durable record. Raises ``StorageFailed`` when the outcome of a commit is not known, ``StorageBusy`` when nothing was written."""
+
+    async def load(self) -> Recorded:
+        """The state to start from."""
+
+    async def commit(self, batch: Batch) -> int:
+        """Store everything in one transaction; returns, after the fsync, the sequence of the last event stored so far."""
+
+    async def events(
+        self,
+        *,
+        kind: str | None = None,
+        trade_id: int | None = None,
+        since: int = 0,
+        limit: int = 100,
+        newest: bool = False,
+    ) -> tuple[Event, ...]:
+        """Stored events with ``sequence > since``, oldest first; ``newest`` takes the last ``limit`` of them instead of the first."""
+
+    async def close(self) -> None:
+        """Finish what was handed over, then close."""
+
+
+class Clock(Protocol):
+    """The engine clock: cadence, settle windows, back-off, staleness. Real time on a real terminal, the simulator's date otherwise."""
+
+    def now(self) -> float:
+        """Seconds since the epoch, UTC."""
+
+    async def sleep_until(self, time: float) -> None:
+        """Return when ``now() >= time``. A stepped clock returns only when it is stepped past ``time``."""
+
+
+class SimulatedMarket(Protocol):
+    """Control over the simulated broker (INTERFACE 3.6). Bodies are MT5's own field names; unusable input raises ``Invalid``."""
+
+    async def clock(self) -> Mapping[str, Any]:
+        """``{mode, now, factor}``: ``mode`` is ``live`` (with its factor) or ``stepped``; ``now`` in UTC seconds."""
+
+    async def advance(self, until: float) -> float:
+        """Play the market up to ``until`` (UTC seconds; stepped clock only); returns the new market time."""
+
+    async def view(self, what: str) -> Mapping[str, Any]:
+        """``what`` in account, positions, orders, deals."""
+
+    async def open_position(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Open a position as a trader's program would; returns ``{ticket, identifier, price_open}``."""
+
+    async def change_position(self, ticket: int, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Change ``stop_loss`` and ``take_profit`` by hand (reason CLIENT)."""
+
+    async def close_position(self, ticket: int, volume: float | None) -> Mapping[str, Any]:
+        """Close by hand, in part when ``volume`` is given."""
+
+    async def set_fault(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Arm a fault."""
+
+    async def clear_faults(self) -> Mapping[str, Any]:
+        """Disarm all faults."""
+
+    async def market(self, symbol: str, timeframe: str, count: int) -> Mapping[str, Any]:
+        """``{bars: [...]}``, newest last, fields as in the bar files."""
