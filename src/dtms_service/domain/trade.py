@@ -115,9 +115,6 @@ class Intent:
     reason: str
     created_at: float
     sending_at: float
-    connected_s: float = 0.0
-    """Seconds with a connected terminal since ``sending_at`` while the outcome is unknown (R16)."""
-    good_reads: int = 0
     resolved_at: float | None = None
     retcode: int | None = None
     order: int | None = None
@@ -245,6 +242,8 @@ class Trade:
     claims: Mapping[str, Any] = field(default_factory=dict)
     """What the caller said (levels, prices, volume), kept as a claim: the terminal is the truth."""
     registered_at: float
+    opened_at: float | None = None
+    """When the position was opened, market time; its age arms the trade."""
     verified_at: float | None = None
     closed_at: float | None = None
     closed_reason: str | None = None
