@@ -46,6 +46,8 @@ class ObligationKind(StrEnum):
     PARTIAL_CLOSE = "partial_close"
     BREAKEVEN = "move_stop_to_breakeven"
     HEDGE = "open_hedge"
+    CLOSE_HEDGE = "close_hedge"
+    CLOSE_ALL = "close_all"
 
 
 class ObligationStatus(StrEnum):
@@ -221,6 +223,9 @@ class Trade:
     evaluate_again: bool = False
     """The score is already past the next threshold: evaluate once more at the next closed M5 bar."""
     confirmations: int = 0
+    """Evaluations in a row that asked for a hedge."""
+    calm_evaluations: int = 0
+    """M15 evaluations in a row above the score that ends HEDGED or RECOVERING."""
 
     armed: bool = False
     managed: bool = True
