@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from dtms_service.domain.orders import Fill, Order
 from dtms_service.domain.outcome import Outcome
-from dtms_service.domain.trade import Event, Intent, Trade
+from dtms_service.domain.record import Batch, Recorded
+from dtms_service.domain.trade import Event
 from dtms_service.domain.values import (
     Account,
     Deal,
@@ -75,33 +76,6 @@ class Terminal(Protocol):
 
     async def close(self) -> None:
         """End the child process; queued calls end as Refused(``not_sent``), the one in flight as Unknown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What one transaction stores: facts, and the newest value of each changed trade and intent."""
-
-    events: tuple[Event, ...] = ()
-    trades: tuple[Trade, ...] = ()
-    intents: tuple[Intent, ...] = ()
-    facts: Mapping[str, str] = field(default_factory=dict)
-    """Facts about the service itself (pinned account, measured broker offset), by name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """What the ledger knows when the service starts. ``instance`` (0-999) was drawn when the database was created (R20)."""
-
-    trades: tuple[Trade, ...]
-    """All trades that are not final, and those that ended last (at most 1,000)."""
-    open_intents: tuple[Intent, ...]
-    actions: tuple[Event, ...]
-    """The newest events of kind ``action``, oldest first, at most 500."""
-    last_trade_id: int
-    last_magic_sequence: int
-    last_event_sequence: int
-    instance: int
-    facts: Mapping[str, str]
 
 
 class Ledger(Protocol):
