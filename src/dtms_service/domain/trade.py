@@ -252,6 +252,8 @@ class Trade:
     verified_at: float | None = None
     closed_at: float | None = None
     closed_reason: str | None = None
+    stop_set_by: int | None = None
+    """Magic of the intent that placed the present stop, so that a close at that stop is explained too."""
 
     @property
     def sign(self) -> int:

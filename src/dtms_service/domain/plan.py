@@ -1,0 +1,189 @@
+"""From an obligation to an order: re-planned from a fresh snapshot until something was sent, and only ever risk-reducing.
+
+`plan` answers one of five values. A target that was sent once stays fixed (R3): tightening is not a trailing stop. Formulas:
+``engine.md`` B7.1 and B7.2; distances R2; deferral R10.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from dtms_service.domain import levels
+from dtms_service.domain.orders import ClosePosition, ModifyStops
+from dtms_service.domain.parameters import Parameters
+from dtms_service.domain.policy import Scene, r_now
+from dtms_service.domain.trade import Obligation, ObligationKind, Trade
+from dtms_service.domain.values import TradeMode
+from dtms_service.domain.view import Missing
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send this; ``target`` is the absolute goal: the new stop, or the volume that must remain."""
+
+    order: ModifyStops | ClosePosition
+    target: float
+
+
+@dataclass(frozen=True, slots=True)
+class Satisfied:
+    """The goal is true already; nothing is sent."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Not now; ask again next cycle. ``flag`` marks the trade while it waits."""
+
+    reason: str
+    flag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Instead:
+    """Cannot be done on this trade; tighten instead (``hard``: at the closer distance). ``keep``: the obligation stays due."""
+
+    reason: str
+    hard: bool
+    keep: bool = False
+    flag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Cannot be done, and nothing takes its place."""
+
+    reason: str
+
+
+Plan: TypeAlias = Send | Satisfied | Wait | Instead | Refuse
+
+
+def plan(trade: Trade, obligation: Obligation, scene: Scene, magic: int, parameters: Parameters) -> Plan:
+    """What to do about ``obligation`` now. ``magic`` is the number the order would carry."""
+    match obligation.kind:
+        case ObligationKind.TIGHTEN_STOP:
+            return _tighten(trade, obligation, scene, magic, parameters)
+        case ObligationKind.BREAKEVEN:
+            return _breakeven(trade, obligation, scene, magic, parameters)
+        case ObligationKind.PARTIAL_CLOSE:
+            return _partial(trade, obligation, scene, magic, parameters)
+        case ObligationKind.HEDGE:
+            return Instead("hedge_not_available_yet", hard=True, flag="hedge_unavailable")
+        case ObligationKind.CLOSE_HEDGE | ObligationKind.CLOSE_ALL:
+            return Refuse("hedging_not_available_yet")
+
+
+def stop_floor(scene: Scene, obligation: Obligation, parameters: Parameters) -> float | None:
+    """The least distance between price and a stop of ours: broker's minimum or the noise floor (R2), None without an ATR.
+
+    Every refusal for stops too near (10016) widens it by one spread.
+    """
+    view = scene.view
+    if isinstance(view, Missing) or not isinstance(view.atr, float):
+        return None
+    noise = parameters.noise_floor_atr * view.atr + scene.tick.spread
+    return max(levels.broker_distance(scene.spec), noise) + obligation.attempts * scene.tick.spread
+
+
+def breakeven_price(trade: Trade, scene: Scene) -> float:
+    """Entry plus what closing there costs per unit: the spread, and swap paid so far (``engine.md`` B7.1)."""
+    spec, position = scene.spec, scene.position
+    per_price_unit = position.volume * spec.tick_value / spec.tick_size
+    swap = max(0.0, -position.swap) / per_price_unit if per_price_unit > 0 else 0.0
+    return position.price_open + trade.sign * (scene.tick.spread + swap)
+
+
+def _tighten(trade: Trade, obligation: Obligation, scene: Scene, magic: int, p: Parameters) -> Plan:
+    floor = stop_floor(scene, obligation, p)
+    if floor is None or trade.risk is None or obligation.r_multiple is None:
+        return Wait("no_atr")
+    distance = max(obligation.r_multiple * trade.risk, floor)
+    target = obligation.target
+    if target is None:
+        reference = scene.tick.closing_price(scene.position.side)
+        target = levels.stop_away_from_price(reference - trade.sign * distance, scene.position.side, scene.spec)
+    return _stop_at(trade, target, scene, magic, p, "T")
+
+
+def _stop_at(trade: Trade, target: float, scene: Scene, magic: int, p: Parameters, letter: str) -> Plan:
+    position, spec, sign = scene.position, scene.spec, trade.sign
+    current = position.stop_loss
+    if target <= 0:
+        return Refuse("no_price_below_zero")
+    least = max(spec.tick_size, p.least_gain_r * (trade.risk or 0.0))
+    if current is not None and sign * (target - current) < least:
+        return Satisfied("stop_is_tight_enough")
+    room = sign * (scene.tick.closing_price(position.side) - target)
+    if room < levels.broker_distance(spec):
+        return Wait("price_too_near")
+    blocked = _not_tradable(scene)
+    if blocked:
+        return Wait(blocked)
+    # A stop outside two spreads is safe to move in a wide market (R10).
+    if room < 2 * scene.tick.spread and _spread_is_wide(scene, p):
+        return Wait("spread_too_wide")
+    order = ModifyStops(position.ticket, position.symbol, target, position.take_profit, magic, _comment(letter, trade))
+    return Send(order, target)
+
+
+def _breakeven(trade: Trade, obligation: Obligation, scene: Scene, magic: int, p: Parameters) -> Plan:
+    side, sign = scene.position.side, trade.sign
+    target = obligation.target or levels.stop_away_from_price(breakeven_price(trade, scene), side, scene.spec)
+    if levels.at_least_as_tight(scene.position.stop_loss, target, side, scene.spec.tick_size):
+        return Satisfied("stop_is_at_breakeven")
+    floor = stop_floor(scene, obligation, p)
+    if floor is None:
+        return Wait("no_atr")
+    under_water = (r_now(trade, scene.tick) or 0.0) <= 0
+    if under_water or sign * (scene.tick.closing_price(side) - target) < floor:
+        return Instead("breakeven_out_of_reach", hard=False, keep=True, flag="be_pending")
+    return _stop_at(trade, target, scene, magic, p, "B")
+
+
+def _partial(trade: Trade, obligation: Obligation, scene: Scene, magic: int, p: Parameters) -> Plan:
+    position, spec = scene.position, scene.spec
+    target = obligation.target
+    if target is None:
+        if trade.partials >= p.max_partials:
+            return Satisfied("partial_close_done_before")
+        part = levels.volume_down(p.partial_fraction * position.volume, spec)
+        target = levels.volume_minus(position.volume, part)
+        if part < spec.volume_min or target < spec.volume_min:
+            return Instead("too_small_for_a_partial_close", hard=True)
+    part = levels.volume_minus(position.volume, target)
+    if part < spec.volume_step / 2:
+        return Satisfied("volume_is_reduced_already")
+    blocked = _not_tradable(scene)
+    if blocked:
+        return Wait(blocked)
+    if _spread_is_wide(scene, p) and scene.now - obligation.created_at < p.spread_defer_s:
+        return Wait("spread_too_wide")
+    part = min(part, spec.volume_max)
+    order = ClosePosition(
+        position.ticket, position.symbol, position.side, levels.volume_down(part, spec), magic, _comment("P", trade)
+    )
+    return Send(order, target)
+
+
+def _not_tradable(scene: Scene) -> str | None:
+    return "trading_disabled_on_symbol" if scene.spec.trade_mode is TradeMode.DISABLED else None
+
+
+def _spread_is_wide(scene: Scene, p: Parameters) -> bool:
+    view = scene.view
+    if isinstance(view, Missing) or view.median_spread is None:
+        return False
+    spread = scene.tick.spread
+    return spread > p.spread_wide * view.median_spread and spread > p.spread_wide_points * scene.spec.point
+
+
+def _comment(letter: str, trade: Trade) -> str:
+    """``DT`` + kind + identifier in base 36: at most 16 letters and digits, advisory only (``engine.md`` D1)."""
+    digits, number = "", trade.identifier or trade.ticket
+    while number:
+        number, rest = divmod(number, 36)
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[rest] + digits
+    return f"DT{letter}{digits}"[:16]
