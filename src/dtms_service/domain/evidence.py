@@ -55,7 +55,7 @@ def settle(intent: Intent, sighting: Sighting, spec: SymbolSpec, now: float, par
 def settle_window(spec: SymbolSpec, parameters: Parameters) -> float:
     """Seconds to wait for a late execution: 60 s for market and exchange execution, 180 s for instant and request (R16)."""
     late = spec.execution in {Execution.INSTANT, Execution.REQUEST}
-    return parameters.settle_dealer_s if late else parameters.settle_market_s
+    return parameters.settle_request_s if late else parameters.settle_market_s
 
 
 def _working(intent: Intent, sighting: Sighting) -> bool:

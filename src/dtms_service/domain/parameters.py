@@ -1,7 +1,7 @@
 """Every number the rules use, with its unit and the reason for its default.
 
-Defaults are those of ``engine.md`` B8 and the rulings; B5 and B10 measured how selective they are, and nothing here was tuned to
-make a series look better (R12). R is the distance from the entry to the valid initial stop, ATR is ATR14 of M15.
+Defaults are those of ``engine.md`` B8 and the rulings; B5 and B10 measured how selective they are, and nothing here was
+tuned to make a series look better (R12). R is the distance from the entry to the valid initial stop; ATR is that of M15.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Parameters:
     structure_decay: float = 8.0
     """M15 bars until a break counts for nothing: two hours."""
     vwap_theta_atr: float = 0.5
-    """ATR. Distance from VWAP that flips its side; in ATR because one percentage meant 0.7 ATR on gold and 2.2 on the yen."""
+    """ATR. Distance from VWAP that flips its side; one percentage would mean 0.7 ATR on gold and 2.2 on the yen."""
     vwap_valid_bars: int = 9
     """M5 bars after the anchor (45 minutes) before the session VWAP says anything."""
     flip_decay: float = 18.0
@@ -76,7 +76,7 @@ class Parameters:
     volatility_high: float = 1.3
     """ATR over its daily mean above which volatility is HIGH."""
     range_width_atr: float = 3.0
-    """Width of the Bollinger band (4 sd) in ATR below which the market is in RANGE; equal on every symbol, unlike a percentage."""
+    """Width of the Bollinger band (4 sd) in ATR below which the market is in RANGE, equally often on all symbols."""
 
     # What the score may decide.
 
@@ -122,7 +122,7 @@ class Parameters:
     bar_delay_s: float = 5.0
     """Seconds after a bar's end before it is read: terminals deliver the last ticks late."""
     m5_stale_s: float = 600.0
-    """Seconds after the end of the newest closed M5 bar at which bars are too old to judge by: the next bar is a whole bar late."""
+    """Seconds after the end of the newest closed M5 bar at which bars are too old: the next one is a whole bar late."""
     tick_stale_s: float = 60.0
     """Seconds at which a quote is too old to act on."""
 
@@ -163,9 +163,11 @@ class Parameters:
     retry_backoff_s: tuple[float, ...] = (5.0, 15.0, 45.0, 135.0)
     """Seconds before the next attempt after the first, second, ... failure; then at every scheduled evaluation."""
     settle_market_s: float = 60.0
-    """Connected seconds after which an order without evidence counts as not executed; market and exchange execution (R16)."""
+    """Connected seconds after which an order without evidence counts as not executed (R16): market, exchange."""
     settle_request_s: float = 180.0
     """The same for instant and request execution, where a dealer may answer late."""
+    settle_reads: int = 3
+    """Good reads within the settle window that must show nothing of the order."""
     verify_absence_s: float = 600.0
     """Seconds a position may be missing without a closing deal before it counts as gone (R6)."""
     verify_absence_reads: int = 5

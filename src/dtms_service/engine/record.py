@@ -1,0 +1,95 @@
+"""The book with the ledger behind it: the one place where recorded state changes. Nothing reaches the book before its commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+
+from dtms_service.domain import magic
+from dtms_service.domain.record import Batch
+from dtms_service.domain.trade import Event, Intent, Trade
+from dtms_service.domain.view import MarketView
+from dtms_service.engine.book import Book
+from dtms_service.engine.ports import Ledger
+from dtms_service.market.snapshot import Snapshot
+
+ACTIONS_KEPT = 500
+
+
+class Record:
+    """Book, counters and ledger. Owned by the event loop; one instance for the life of the engine."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._trade_id = 0
+        self._magic = 0
+        self._instance = 0
+        self.book = Book()
+        self.facts: Mapping[str, str] = MappingProxyType({})
+        self.loaded = False
+
+    async def load(self) -> None:
+        """Fill the book from the ledger. Raises ``StorageFailed``."""
+        stored = await self._ledger.load()
+        self._trade_id = stored.last_trade_id
+        self._magic = stored.last_magic_sequence
+        self._instance = stored.instance
+        self.facts = stored.facts
+        intents = {intent.magic: intent for intent in stored.open_intents}
+        self.book = Book(intents=intents, actions=stored.actions).with_trades(stored.trades)
+        self.loaded = True
+
+    def next_trade_id(self) -> int:
+        """A number that no trade had before."""
+        self._trade_id += 1
+        return self._trade_id
+
+    def next_magic(self) -> int:
+        """A magic that no intent had before; a number that is not used in the end is simply skipped."""
+        self._magic += 1
+        return magic.make(self._instance, self._magic)
+
+    def skip_magics(self, seen: Sequence[int]) -> None:
+        """Start past every own magic in the broker's history (R20)."""
+        own = [magic.sequence_of(number, self._instance) or 0 for number in seen]
+        self._magic = max([self._magic, *own])
+
+    async def write(
+        self,
+        *,
+        trades: Sequence[Trade] = (),
+        events: Sequence[Event] = (),
+        intents: Sequence[Intent] = (),
+        facts: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Commit, then let the book show it. Raises ``StorageBusy`` (nothing happened) or ``StorageFailed``."""
+        if not (trades or events or intents or facts):
+            return
+        sequence = await self._ledger.commit(Batch(tuple(events), tuple(trades), tuple(intents), facts))
+        first = sequence - len(events) + 1
+        stored = [replace(event, sequence=first + n) for n, event in enumerate(events)]
+        self.facts = MappingProxyType({**self.facts, **facts})
+        book = self.book.with_trades(trades) if trades else self.book
+        actions = [event for event in stored if event.kind == "action"]
+        if actions:
+            book = replace(book, actions=(*book.actions, *actions)[-ACTIONS_KEPT:])
+        if intents:
+            kept = dict(book.intents)
+            for intent in intents:
+                kept.pop(intent.magic, None)
+                if intent.state.open:
+                    kept[intent.magic] = intent
+            book = replace(book, intents=kept)
+        self.book = book
+
+    def see(self, snapshot: Snapshot, views: Mapping[str, MarketView]) -> None:
+        """Let the book show what the newest good snapshot saw; nothing durable changes."""
+        self.book = replace(
+            self.book,
+            positions={position.identifier: position for position in snapshot.positions},
+            ticks=snapshot.ticks,
+            views=views,
+            account=snapshot.account,
+            as_of=snapshot.time,
+        )
