@@ -1,7 +1,7 @@
 """Every number the rules use, with its unit and the reason for its default.
 
 Defaults are those of ``engine.md`` B8 and the rulings; B5 and B10 measured how selective they are, and nothing here was
-tuned to make a series look better (R12). R is the distance from the entry to the valid initial stop; ATR is that of M15.
+tuned to make a series look better (R12). R is the distance from the entry to the valid first stop; ATR is that of M15.
 """
 
 from __future__ import annotations
