@@ -174,9 +174,7 @@ def _confluence(view: MarketView, sign: int, parameters: Parameters) -> bool:
     return signals.adverse_flip(view, sign, parameters) and signals.adverse_volume(view, sign)
 
 
-def _evaluation(
-    trade: Trade, scene: Scene, view: MarketView, score: Score, parameters: Parameters
-) -> Evaluation:
+def _evaluation(trade: Trade, scene: Scene, view: MarketView, score: Score, parameters: Parameters) -> Evaluation:
     structure = view.structure if isinstance(view.structure, StructureReading) else None
     news = structure if structure is not None and structure.event_time > trade.state_since else None
     hedged_here = any(o.kind is ObligationKind.HEDGE and o.episode == trade.episode for o in trade.obligations)
@@ -229,7 +227,14 @@ def _superseded(obligation: Obligation) -> Obligation:
 
 
 def owe(
-    trade: Trade, kind: ObligationKind, reason: str, now: float, mode: Mode, parameters: Parameters, *, hard: bool = False
+    trade: Trade,
+    kind: ObligationKind,
+    reason: str,
+    now: float,
+    mode: Mode,
+    parameters: Parameters,
+    *,
+    hard: bool = False,
 ) -> Obligation:
     """A new obligation of this episode; only recorded (``would_have``) where DTMS may not act (R24, R47).
 

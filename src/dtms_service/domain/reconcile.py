@@ -67,7 +67,9 @@ def present(trade: Trade, position: Position, now: float, tick_size: float) -> R
     changed = trade
     if trade.state is TradeState.CLOSED:
         changed = replace(changed, state=TradeState.HEALTHY, previous_state=TradeState.CLOSED, state_since=now)
-        changed = replace(changed, closed_at=None, closed_reason=None, rule="seen_open_again", episode=trade.episode + 1)
+        changed = replace(
+            changed, closed_at=None, closed_reason=None, rule="seen_open_again", episode=trade.episode + 1
+        )
         events.append(alert(changed, now, "seen_open_again", "a position recorded as closed is open at the terminal"))
     if trade.missing_since is not None:
         changed = replace(changed, missing_since=None, missing_reads=0)
@@ -127,16 +129,14 @@ def _direction(trade: Trade, stop: float | None) -> str:
     return "tightened" if trade.sign * (stop - trade.stop_loss) > 0 else "loosened"
 
 
-def absent(
-    trade: Trade, deals: Sequence[Deal] | None, now: float, good_read: bool, parameters: Parameters
-) -> Reconciled:
+def absent(trade: Trade, deals: Sequence[Deal] | None, now: float, parameters: Parameters) -> Reconciled:
     """A verified trade whose position is not in a good read. CLOSED needs closing deals, or R6's long absence.
 
     ``deals`` are all deals of the identifier, or None when they could not be read.
     """
     if deals is not None and all_closed(deals):
         return closed(trade, deals, now)
-    reads = trade.missing_reads + (1 if good_read and deals is not None else 0)
+    reads = trade.missing_reads + (1 if deals is not None else 0)
     if trade.missing_since is None:
         missing = replace(trade, frozen=Frozen.VERIFY, missing_since=now, missing_reads=reads)
         detail = "the position is missing from the terminal and no closing deal explains it"
@@ -210,7 +210,12 @@ def pending(trade: Trade, working: bool, connected_s: float, now: float, paramet
     if working or connected_s < parameters.pending_reject_s:
         return Reconciled(trade)
     rejected = replace(
-        trade, state=TradeState.REJECTED, previous_state=trade.state, state_since=now, rule="never_appeared", closed_at=now
+        trade,
+        state=TradeState.REJECTED,
+        previous_state=trade.state,
+        state_since=now,
+        rule="never_appeared",
+        closed_at=now,
     )
     detail = f"no position or order with ticket {trade.ticket} appeared at the terminal"
     return Reconciled(rejected, (alert(rejected, now, "never_appeared", detail),))

@@ -79,7 +79,10 @@ class Obligation:
     r_multiple: float | None = None
     target: float | None = None
     attempts: int = 0
+    """Orders sent for it so far."""
     next_try_at: float = 0.0
+    waiting: str | None = None
+    """Why nothing was sent at the last look."""
 
 
 class IntentState(StrEnum):

@@ -120,7 +120,14 @@ TABLE: tuple[Row, ...] = (
     Row(_L2, "score_eases", "S >= l2_exit_score after min_dwell_s", _ease, _L1, cancels=True),
     Row(_HEDGED, "choch_against", "change of character against the trade", _choch_against, _HEDGED, (_O.CLOSE_ALL,)),
     Row(_HEDGED, "flat_timer", "the flat timer is over", _flat_over, _HEDGED, (_O.CLOSE_ALL,)),
-    Row(_HEDGED, "market_resumes", "a break with the trade, or two calm evaluations", _resume, _HEDGED, (_O.CLOSE_HEDGE,)),
+    Row(
+        _HEDGED,
+        "market_resumes",
+        "a break with the trade, or two calm evaluations",
+        _resume,
+        _HEDGED,
+        (_O.CLOSE_HEDGE,),
+    ),
     Row(
         _RECOVERING,
         "choch_against",
@@ -132,7 +139,12 @@ TABLE: tuple[Row, ...] = (
     Row(_RECOVERING, "score_worsens", "S <= l2_score", _worsen, _L2, (_O.TIGHTEN_STOP, _O.BREAKEVEN)),
     Row(_RECOVERING, "recovered", "S >= recovered_score twice, or at the deadline", _recovered, _H, cancels=True),
     Row(
-        _RECOVERING, "not_recovered", "the deadline passed below recovered_score", _not_recovered, _RECOVERING, (_O.CLOSE_ALL,)
+        _RECOVERING,
+        "not_recovered",
+        "the deadline passed below recovered_score",
+        _not_recovered,
+        _RECOVERING,
+        (_O.CLOSE_ALL,),
     ),
 )
 

@@ -1,106 +1,325 @@
-"""The engine's face: what the API and the commands may ask of it. (Contract first; the body follows.)"""
+"""The one engine: starts, watches, takes registrations, steps the simulated market, stops."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from dtms_service.domain.trade import Event, Mode, Owner, Score, Trade
-from dtms_service.domain.values import Side
+from dtms_service.domain import ownership
+from dtms_service.domain.admission import Registration
+from dtms_service.domain.errors import DtmsError, Invalid, NotInThisMode, StorageFailed
+from dtms_service.domain.outcome import Done
+from dtms_service.domain.parameters import Parameters
+from dtms_service.domain.trade import Event, Mode, Trade
+from dtms_service.domain.values import Account
+from dtms_service.engine.authority import Counts, Explanation
 from dtms_service.engine.book import Book
-from dtms_service.engine.readiness import Report
+from dtms_service.engine.cycle import Cycle, CycleResult
+from dtms_service.engine.explaining import explain
+from dtms_service.engine.markets import Markets
+from dtms_service.engine.ports import Clock, Ledger, SimulatedMarket, MovableClock, Terminal
+from dtms_service.engine.readiness import Phase, Readiness, Reason, Report
+from dtms_service.engine.record import Record
+from dtms_service.engine.registrar import Registered, Registrar
+from dtms_service.engine.schedule import Cadence
+
+log = logging.getLogger(__name__)
+
+RECONNECT_S = (1.0, 30.0)
+"""First and longest pause between attempts to connect, in real seconds; the pause itself is drawn below it (full jitter)."""
+RESTARTS = 3
+"""Unexpected failures of the monitor in a row after which the service is failed for good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Registration:
-    """A caller's wish to have a position protected; everything but the ticket is a claim."""
-
-    ticket: int
-    symbol: str | None = None
-    side: Side | None = None
-    entry_price: float | None = None
-    volume: float | None = None
-    stop_loss: float | None = None
-    take_profit: float | None = None
-    strategy_type: str | None = None
-    managed_by: Owner | None = None
-    source: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Registered:
-    """Answer to a registration: ``outcome`` as in INTERFACE 3.2, ``created`` for a first one, ``replayed`` for a repeat."""
-
-    outcome: str
-    protected: bool
-    created: bool
-    replayed: bool
-    trade: Trade
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """Why a trade is in its state (INTERFACE 3.2 ``explain``)."""
-
-    trade: Trade
-    score: Score | None
-    thresholds: Mapping[str, float]
-    regime: Mapping[str, Any]
-    rule: str
-    missing: tuple[str, ...]
-    next: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Totals since the process started."""
-
-    cycles: int = 0
-    deep_checks: int = 0
-    actions: int = 0
-    transitions: int = 0
-    last_cycle_at: float | None = None
-    started_at: float = 0.0
-    last_fast: Mapping[int, float] = field(default_factory=dict)
-    """ticket -> engine time of the newest price check."""
-    last_deep: Mapping[int, float] = field(default_factory=dict)
-
-
-class Authority(Protocol):
-    """The one authority, as the ``api`` room sees it."""
+class Rules:
+    """What the operator chose."""
 
     mode: Mode
+    parameters: Parameters
+    cycle_s: float
+    dtms_strategies: tuple[str, ...]
+
+
+class Dtms:
+    """Satisfies ``engine.authority.Authority``. Constructed without I/O; ``start``, then ``run``, then ``stop``."""
+
+    def __init__(
+        self,
+        *,
+        terminal: Terminal,
+        ledger: Ledger,
+        clock: Clock,
+        rules: Rules,
+        jitter: Callable[[], float],
+        simulator: SimulatedMarket | None = None,
+    ) -> None:
+        """``jitter`` gives numbers in [0, 1) for reconnect pauses; ``simulator`` is the control of a simulated terminal."""
+        self.mode = rules.mode
+        self.readiness = Readiness()
+        self._terminal = terminal
+        self._clock = clock
+        self._rules = rules
+        self._jitter = jitter
+        self._simulator = simulator
+        self._cadence = Cadence(rules.cycle_s)
+        self._record = Record(ledger)
+        self._cycle = Cycle(
+            terminal=terminal,
+            record=self._record,
+            clock=clock,
+            markets=Markets(rules.parameters),
+            mode=rules.mode,
+            parameters=rules.parameters,
+        )
+        self._registrar = Registrar(
+            terminal=terminal,
+            record=self._record,
+            clock=clock,
+            mode=rules.mode,
+            dtms_strategies=rules.dtms_strategies,
+            connected=lambda: self.readiness.connected,
+            admitted=self._wake_up,
+        )
+        self._counts = Counts(started_at=clock.now())
+        self._due_now = False
+        self._last: float | None = None
+        self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._stepping = asyncio.Lock()
+        self._started = False
+
+    # What others may see.
 
     @property
-    def book(self) -> Book: ...
+    def book(self) -> Book:
+        """All trades and what the last snapshot showed of them."""
+        return self._record.book
 
     @property
-    def counts(self) -> Counts: ...
+    def counts(self) -> Counts:
+        """Totals since the process started."""
+        return self._counts
 
     def now(self) -> float:
         """The engine clock: UTC seconds."""
+        return self._clock.now()
 
     def report(self) -> Report:
         """Readiness now."""
+        return self.readiness.report(self._clock.now(), self._cadence.period(self.book))
 
     def protected(self, trade: Trade) -> bool:
-        """R21: verified, owned by DTMS, mode protect, managed, not halted."""
-
-    async def register(self, registrations: Sequence[Registration]) -> list[Registered | Exception]:
-        """Register each; one read and one transaction for all. An item that fails is its ``DtmsError``, in place.
-
-        Raises ``NotAccepting`` when the ledger is not open yet, ``StorageBusy`` and ``StorageFailed`` from the ledger.
-        """
+        """R21."""
+        return ownership.protected(trade, self.mode)
 
     def explain(self, trade: Trade) -> Explanation:
         """Why the trade is where it is and what comes next."""
+        return explain(trade, self.book.views.get(trade.symbol), self._rules.parameters)
 
     async def history(self, trade: Trade) -> tuple[Event, ...]:
         """Every event of the trade, oldest first."""
+        return await self._record.events(trade_id=trade.trade_id)
 
     async def actions(self, *, ticket: int | None, since: int, limit: int) -> tuple[Event, ...]:
-        """Events of kind ``action``; body keys as INTERFACE 3.3."""
+        """Newest events of kind ``action`` after ``since``, at most ``limit``, oldest first."""
+        trade = self.book.find(ticket) if ticket is not None else None
+        if ticket is not None and trade is None:
+            return ()
+        trade_id = trade.trade_id if trade is not None else None
+        return await self._record.actions(trade_id=trade_id, since=since, limit=limit)
+
+    async def register(self, registrations: Sequence[Registration]) -> list[Registered | DtmsError]:
+        """Register each; see ``Registrar``."""
+        return await self._registrar.register(registrations)
+
+    # Life.
+
+    async def start(self) -> None:
+        """Load, connect with back-off, reconcile everything, complete the first cycle. Raises ``StorageFailed``."""
+        await self._record.load()
+        self.readiness.ledger(None)
+        self.readiness.phase = Phase.CONNECTING
+        account = await self._connected()
+        if account is None:
+            return
+        self.readiness.phase = Phase.RECONCILING
+        await self._record.write(facts=self._pin(account))
+        own = await self._terminal.deals_since(0.0)
+        if isinstance(own, Done):
+            self._record.skip_magics([deal.magic for deal in own.value])
+        await self._cycle.settler.adopt(self._clock.now())
+        self._started = True
+        while not self._stopping.is_set() and not (await self._one_cycle()).completed:
+            await self._pause(1)
+
+    async def run(self) -> None:
+        """The monitor: cycles until the service stops. On a stepped clock ``advance`` runs them instead.
+
+        An unexpected failure is logged, shown in readiness and tried again; the third in a row is raised.
+        """
+        failures = 0
+        while not self._stopping.is_set():
+            if self._stepped:
+                await self._stopping.wait()
+                return
+            await self._until(self._due())
+            if self._stopping.is_set():
+                return
+            try:
+                async with self._stepping:
+                    await self._one_cycle()
+                failures = 0
+                self.readiness.monitor(None)
+            except StorageFailed:
+                raise
+            except Exception as failure:  # noqa: BLE001 R46: the monitor's supervisor
+                failures += 1
+                log.exception("monitor_failed", extra={"failures": failures})
+                self.readiness.monitor(Reason("monitor_failed", f"the cycle failed {failures} times: {failure}"))
+                if failures >= RESTARTS:
+                    raise
+                await self._pause(failures)
+
+    def request_stop(self) -> None:
+        """Begin to stop: no new cycle starts; the present one ends within its deadlines."""
+        self.readiness.phase = Phase.STOPPING
+        self._stopping.set()
+        self._wake.set()
+
+    async def stop(self) -> None:
+        """Wait for the present cycle, then let the terminal go. The ledger is closed by whoever opened it."""
+        self.request_stop()
+        async with self._stepping:
+            await self._terminal.close()
 
     async def advance(self, *, seconds: float | None, until: float | None) -> Mapping[str, Any]:
-        """Step the simulated market (R37) -> ``{now, cycles}``. Raises ``NotInThisMode`` on another clock."""
+        """Step the market: run what is due, play to the next due instant, repeat (R37). ``{now, cycles}``."""
+        if self._simulator is None or not isinstance(self._clock, MovableClock) or not self._clock.stepped:
+            raise NotInThisMode(
+                "the market can be advanced on a stepped simulator only; start with simulator.clock = stepped"
+            )
+        if (seconds is None) == (until is None):
+            raise Invalid("give either seconds or until")
+        cycles = 0
+        async with self._stepping:
+            goal = until if until is not None else self._clock.now() + (seconds or 0.0)
+            while not self._stopping.is_set():
+                due = self._due() if self._started else goal
+                if self._started and due <= self._clock.now():
+                    await self._one_cycle()
+                    cycles += 1
+                    continue
+                if self._clock.now() >= goal:
+                    break
+                self._clock.move(await self._simulator.advance(min(due, goal)))
+                await asyncio.sleep(0)
+        return {"now": self._clock.now(), "cycles": cycles}
+
+    # Inside.
+
+    @property
+    def _stepped(self) -> bool:
+        return isinstance(self._clock, MovableClock) and self._clock.stepped
+
+    def _wake_up(self) -> None:
+        self._due_now = True
+        self._wake.set()
+
+    def _due(self) -> float:
+        if self._due_now or self._last is None:
+            return self._clock.now()
+        return self._cadence.next_after(self._last, self.book)
+
+    async def _until(self, due: float) -> None:
+        self._wake.clear()
+        if due <= self._clock.now() or self._due_now:
+            return
+        sleep = asyncio.ensure_future(self._clock.sleep_until(due))
+        wake = asyncio.ensure_future(self._wake.wait())
+        try:
+            await asyncio.wait({sleep, wake}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (sleep, wake):
+                task.cancel()
+            await asyncio.gather(sleep, wake, return_exceptions=True)
+
+    async def _one_cycle(self) -> CycleResult:
+        self._due_now = False
+        self._last = self._clock.now()
+        if not self.readiness.connected:
+            account = await self._terminal.connect()
+            if not isinstance(account, Done):
+                self.readiness.terminal(Reason(account.code, account.detail))
+                return CycleResult(time=self._last, code=account.code, detail=account.detail)
+        async with self._record.lock:
+            result = await self._cycle.run()
+        self._note(result)
+        return result
+
+    def _note(self, result: CycleResult) -> None:
+        counts = self._counts
+        if not result.completed:
+            self.readiness.terminal(Reason(result.code or "unread", result.detail))
+            log.warning("cycle_incomplete", extra={"code": result.code, "detail": result.detail})
+            return
+        self.readiness.account = result.account
+        allowed = result.account is not None and result.account.trade_allowed
+        disabled = Reason("trade_disabled", "trading by programs is switched off at the terminal or the account")
+        self.readiness.terminal(None if allowed else disabled)
+        failed = Reason("trades_failed", f"these trades raised an error: {list(result.failed)}")
+        self.readiness.completed(self._clock.now(), failed if result.failed else None)
+        if result.again:
+            self._due_now = True
+        now = self._clock.now()
+        self._counts = replace(
+            counts,
+            cycles=counts.cycles + 1,
+            deep_checks=counts.deep_checks + len(result.evaluated),
+            actions=counts.actions + result.orders,
+            transitions=counts.transitions + result.transitions,
+            last_cycle_at=now,
+            last_fast={t.ticket: now for t in self.book.trades.values() if not t.state.final},
+            last_deep={**counts.last_deep, **dict.fromkeys(result.evaluated, now)},
+        )
+
+    async def _connected(self) -> Account | None:
+        """The account, after as many attempts as it takes; None when the service is told to stop first."""
+        attempt = 0
+        while not self._stopping.is_set():
+            answer = await self._terminal.connect()
+            if isinstance(answer, Done):
+                if isinstance(self._clock, MovableClock) and self._simulator is not None:
+                    self._clock.move(float((await self._simulator.clock())["now"]))
+                pinned = self._record.facts.get("account")
+                if pinned is None or pinned == _name(answer.value):
+                    self.readiness.account = answer.value
+                    self.readiness.terminal(None)
+                    return answer.value
+                detail = f"this state belongs to account {pinned}, but the terminal shows {_name(answer.value)}"
+                self.readiness.terminal(Reason("account_mismatch", detail))
+            else:
+                self.readiness.terminal(Reason(answer.code, answer.detail))
+                log.warning("terminal_not_connected", extra={"code": answer.code, "detail": answer.detail})
+            attempt += 1
+            await self._pause(attempt)
+        return None
+
+    def _pin(self, account: Account) -> Mapping[str, str]:
+        return {} if "account" in self._record.facts else {"account": _name(account)}
+
+    async def _pause(self, attempt: int) -> None:
+        """Full jitter below an exponential bound, in real time; ends at once when the service stops."""
+        first, longest = RECONNECT_S
+        bound = min(longest, first * 2 ** (attempt - 1))
+        try:
+            await asyncio.wait_for(self._stopping.wait(), timeout=self._jitter() * bound)
+        except TimeoutError:
+            return
+
+
+def _name(account: Account) -> str:
+    return f"{account.login}@{account.server}"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from dtms_service.domain.orders import Fill, Order
 from dtms_service.domain.outcome import Outcome
@@ -15,36 +14,9 @@ from dtms_service.domain.values import (
     Deal,
     Position,
     SymbolSpec,
-    Tick,
-    Timeframe,
     WorkingOrder,
 )
-from dtms_service.market.bars import Bars
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What one cycle wants to read besides account and positions; all of it travels in one round trip to the terminal."""
-
-    symbols: tuple[str, ...] = ()
-    """Symbols whose newest tick is wanted."""
-    bars: tuple[tuple[str, Timeframe, int], ...] = ()
-    """(symbol, timeframe, count): the newest ``count`` bars, the forming one included."""
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """Everything one cycle reads, taken together. ``time`` is market time (the broker's clock, in UTC) of the read."""
-
-    time: float
-    account: Account
-    connected: bool
-    """Terminal has a link to its broker; without it every read below is stale."""
-    positions: tuple[Position, ...]
-    ticks: Mapping[str, Tick]
-    """Only symbols with a usable quote (positive, bid <= ask)."""
-    bars: Mapping[tuple[str, Timeframe], Bars] = field(default_factory=dict)
-    """Only requests that were answered; a missing key is a failed read, not an empty one."""
+from dtms_service.market.snapshot import Needs, Snapshot
 
 
 class Terminal(Protocol):
@@ -110,6 +82,18 @@ class Clock(Protocol):
 
     async def sleep_until(self, time: float) -> None:
         """Return when ``now() >= time``. A stepped clock returns only when it is stepped past ``time``."""
+
+
+@runtime_checkable
+class MovableClock(Clock, Protocol):
+    """The clock of a simulated terminal, which shows the simulator's date (R35)."""
+
+    @property
+    def stepped(self) -> bool:
+        """True when it stands still until it is moved."""
+
+    def move(self, now: float) -> None:
+        """The market is at ``now`` (UTC seconds)."""
 
 
 class SimulatedMarket(Protocol):

@@ -1,15 +1,19 @@
 """May the service be trusted right now? The only thing that health answers read.
 
-``Readiness`` is a small mutable record owned by the event loop; ``report`` turns it into a value. Ages are on the engine clock, so
-that a stepped simulation that nobody steps does not look dead.
+``Readiness`` is a small mutable record owned by the event loop; ``report`` turns it into a value. Ages are on the engine
+clock, so that a stepped simulation that nobody steps does not look dead.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from dtms_service.domain.values import Account
+
+INTERVALS = 3
+"""Periods of the cadence in force after which the last completed cycle is too old (INTERFACE 3.1, R41)."""
 
 
 class Phase(StrEnum):
@@ -50,4 +54,69 @@ class Report:
     accepting: bool
     account: Account | None
     reasons: tuple[Reason, ...]
-    checks: dict[str, Check] = field(default_factory=dict)
+    checks: Mapping[str, Check] = field(default_factory=dict)
+
+
+class Readiness:
+    """What is known about the service's own parts. Every setter is a fact that somebody saw."""
+
+    def __init__(self) -> None:
+        self.phase = Phase.STARTING
+        self.account: Account | None = None
+        self._ledger: Reason | None = Reason("ledger_closed", "the ledger is not open yet")
+        self._terminal: Reason | None = Reason("terminal_not_connected", "the terminal is not connected yet")
+        self._engine: Reason | None = Reason("not_reconciled", "no cycle has been completed since the start")
+        self._monitor: Reason | None = None
+        self._completed_at: float | None = None
+
+    @property
+    def accepting(self) -> bool:
+        """May registrations be stored? Needs the ledger alone, so that a dead terminal still takes them in."""
+        return self._ledger is None and self.phase not in {Phase.STOPPING, Phase.FAILED}
+
+    @property
+    def connected(self) -> bool:
+        """Did the terminal answer the last time it was asked?"""
+        return self._terminal is None
+
+    def ledger(self, reason: Reason | None) -> None:
+        """The ledger works (None) or why not."""
+        self._ledger = reason
+
+    def terminal(self, reason: Reason | None) -> None:
+        """The terminal answers and is the expected account (None), or why not."""
+        self._terminal = reason
+
+    def monitor(self, reason: Reason | None) -> None:
+        """The monitor runs (None), or how it failed."""
+        self._monitor = reason
+
+    def completed(self, now: float, trouble: Reason | None) -> None:
+        """A cycle was completed: the heartbeat. ``trouble`` names trades that could not be looked at."""
+        self._completed_at = now
+        self._engine = trouble
+        if self.phase not in {Phase.STOPPING, Phase.FAILED}:
+            self.phase = Phase.READY if trouble is None else Phase.DEGRADED
+
+    def report(self, now: float, period: float) -> Report:
+        """Readiness at engine time ``now`` with the cadence's ``period`` in force."""
+        age = None if self._completed_at is None else max(0.0, now - self._completed_at)
+        stale = age is not None and age > INTERVALS * period
+        heartbeat = Reason("cycle_too_old", f"the last completed cycle is {age:.0f} s old") if stale else None
+        parts = {
+            "ledger": self._ledger,
+            "terminal": self._terminal,
+            "engine": self._engine,
+            "monitor": self._monitor or heartbeat,
+        }
+        reasons = [reason for reason in parts.values() if reason is not None]
+        if self.phase in {Phase.STOPPING, Phase.FAILED}:
+            reasons.insert(0, Reason(self.phase.value, f"the service is {self.phase.value}"))
+        phase = self.phase
+        if phase is Phase.READY and reasons:
+            phase = Phase.DEGRADED
+        checks = {
+            name: Check(reason is None, "ok" if reason is None else reason.detail, age if name == "monitor" else None)
+            for name, reason in parts.items()
+        }
+        return Report(not reasons, phase, self.accepting, self.account, tuple(reasons), checks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -15,6 +16,7 @@ from dtms_service.engine.ports import Ledger
 from dtms_service.market.snapshot import Snapshot
 
 ACTIONS_KEPT = 500
+HISTORY_LIMIT = 10_000
 
 
 class Record:
@@ -28,6 +30,8 @@ class Record:
         self.book = Book()
         self.facts: Mapping[str, str] = MappingProxyType({})
         self.loaded = False
+        self.lock = asyncio.Lock()
+        """Held by a cycle, and by whoever else changes a trade that exists; new trades need no lock."""
 
     async def load(self) -> None:
         """Fill the book from the ledger. Raises ``StorageFailed``."""
@@ -82,6 +86,14 @@ class Record:
                     kept[intent.magic] = intent
             book = replace(book, intents=kept)
         self.book = book
+
+    async def events(self, *, trade_id: int) -> tuple[Event, ...]:
+        """Every event of a trade, oldest first."""
+        return await self._ledger.events(trade_id=trade_id, limit=HISTORY_LIMIT)
+
+    async def actions(self, *, trade_id: int | None, since: int, limit: int) -> tuple[Event, ...]:
+        """The newest ``limit`` actions after ``since``, oldest first."""
+        return await self._ledger.events(kind="action", trade_id=trade_id, since=since, limit=limit, newest=True)
 
     def see(self, snapshot: Snapshot, views: Mapping[str, MarketView]) -> None:
         """Let the book show what the newest good snapshot saw; nothing durable changes."""

@@ -176,9 +176,7 @@ class Registrar:
         events.extend(_events(admitted))
         return self._answer(admitted.trade, created=True)
 
-    def _known(
-        self, registration: Registration, position: Position | None, new: Mapping[int, Trade]
-    ) -> Trade | None:
+    def _known(self, registration: Registration, position: Position | None, new: Mapping[int, Trade]) -> Trade | None:
         numbers = {registration.ticket} | ({position.identifier, position.ticket} if position is not None else set())
         for trade in new.values():
             if trade.ticket in numbers or trade.identifier in numbers:
@@ -193,9 +191,7 @@ class Registrar:
             )
             raise RegistrationConflict(detail, claimed={"owner": "universal_manager"}, terminal={"owner": "dtms"})
         body = {"from": trade.owner.value, "to": Owner.UNIVERSAL_MANAGER.value, "by": registration.source or "caller"}
-        events.append(
-            Event(time=now, kind="owner_changed", trade_id=trade.trade_id, ticket=trade.ticket, body=body)
-        )
+        events.append(Event(time=now, kind="owner_changed", trade_id=trade.trade_id, ticket=trade.ticket, body=body))
         strategy = registration.strategy_type or trade.strategy_type
         return replace(trade, owner=Owner.UNIVERSAL_MANAGER, strategy_type=strategy)
 
