@@ -47,12 +47,14 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class StructureReading:
-    """Market structure on M15. ``trend`` in {-1, 0, +1}; ``age`` in closed M15 bars since the last break; ``kind`` BOS or CHOCH."""
+    """Market structure on M15. ``trend`` in {-1, 0, +1}; ``age`` in closed M15 bars since the last break."""
 
     trend: int
     age: int
     kind: str
+    """BOS or CHOCH; NONE, with ``trend`` 0, while the bars hold no break."""
     event_time: float
+    """When the bar of the break CLOSED, because only then was it known; 0.0 without a break."""
     swing_high: float | None
     swing_low: float | None
 
