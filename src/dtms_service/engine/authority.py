@@ -36,6 +36,8 @@ class Counts:
     actions: int = 0
     transitions: int = 0
     last_cycle_at: float | None = None
+    next_cycle_at: float | None = None
+    """When the next cycle is due, engine clock."""
     started_at: float = 0.0
     last_fast: Mapping[int, float] = field(default_factory=dict)
     """ticket -> engine time of the newest price check."""

@@ -1,0 +1,88 @@
+"""The markets being watched: one pair of windows and one view per symbol, shared by all its trades, rebuilt once per closed bar."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from dtms_service.domain.parameters import Parameters
+from dtms_service.domain.values import SymbolSpec, Timeframe
+from dtms_service.domain.view import MarketView, Missing
+from dtms_service.market import view
+from dtms_service.market.snapshot import Snapshot
+from dtms_service.market.window import Window
+
+_FRAMES = (Timeframe.M15, Timeframe.M5)
+
+
+@dataclass(frozen=True, slots=True)
+class _Series:
+    m15: Window
+    m5: Window
+    slow: view.M15Readings | Missing
+
+    def window(self, frame: Timeframe) -> Window:
+        return self.m15 if frame is Timeframe.M15 else self.m5
+
+
+_NEW = _Series(Window.empty(Timeframe.M15), Window.empty(Timeframe.M5), Missing("no closed M15 bar"))
+
+
+class Markets:
+    """Windows and views by symbol. Everything here can be read again from the terminal, so nothing of it is stored."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self._parameters = parameters
+        self._series: dict[str, _Series] = {}
+        self.views: Mapping[str, MarketView] = {}
+
+    def needs(self, symbols: Sequence[str], now: float) -> tuple[tuple[str, Timeframe, int], ...]:
+        """The bars to read at ``now``: none for a window whose newest closed bar is there already.
+
+        A bar counts as closed `bar_delay_s` after its end, because terminals deliver its last ticks late.
+        """
+        settled = now - self._parameters.bar_delay_s
+        wanted = []
+        for symbol in symbols:
+            series = self._series.get(symbol, _NEW)
+            for frame in _FRAMES:
+                window = series.window(frame)
+                due = (settled // frame.seconds - 1) * frame.seconds
+                if len(window.bars) == 0 or int(window.bars.time[-1]) < due:
+                    wanted.append((symbol, frame, window.wanted(now)))
+        return tuple(wanted)
+
+    def take(self, snapshot: Snapshot, specs: Mapping[str, SymbolSpec]) -> None:
+        """Update the windows with what was read and rebuild the views that changed."""
+        settled = snapshot.time - self._parameters.bar_delay_s
+        changed = {symbol for symbol, _ in snapshot.bars if self._updated(symbol, snapshot, settled)}
+        if not changed:
+            return
+        views = dict(self.views)
+        for symbol in changed:
+            built = self._built(specs[symbol])
+            if isinstance(built, MarketView):
+                views[symbol] = built
+        self.views = views
+
+    def _updated(self, symbol: str, snapshot: Snapshot, settled: float) -> bool:
+        before = self._series.get(symbol, _NEW)
+        after = before
+        for frame in _FRAMES:
+            bars = snapshot.bars.get((symbol, frame))
+            if bars is None:
+                continue
+            window = after.window(frame).updated(bars, settled).window
+            if frame is Timeframe.M15 and window is not after.m15:
+                after = replace(after, m15=window, slow=view.read_m15(symbol, window, self._parameters))
+            elif frame is Timeframe.M5:
+                after = replace(after, m5=window)
+        self._series[symbol] = after
+        return after.m15 is not before.m15 or after.m5 is not before.m5
+
+    def _built(self, spec: SymbolSpec) -> MarketView | Missing:
+        series = self._series[spec.name]
+        if isinstance(series.slow, Missing):
+            return series.slow
+        fast = view.read_m5(spec, series.m5, series.slow, self._parameters)
+        return fast if isinstance(fast, Missing) else view.combined(spec.name, series.slow, fast)
