@@ -1,4 +1,4 @@
-"""Carrying out what a trade is owed: every order is an intent on disk before it leaves, and its reply is on disk after it."""
+"""Carrying out what a trade is owed: every order is on disk before it leaves, and its reply is on disk after it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ class Actor:
     async def act(self, trade: Trade, events: Sequence[Event], scene: Scene) -> Acted:
         """Work through the due obligations of ``trade``; ``events`` are those of its decision, not committed yet.
 
-        Stops at the first order whose outcome is unknown: nothing else may be planned for the trade until that is settled.
+        Stops at the first order whose outcome is unknown: nothing else may be planned for the trade until that is
+        settled.
         """
         pending, orders, index = tuple(events), 0, 0
         while index < len(trade.obligations) and trade.frozen is None:

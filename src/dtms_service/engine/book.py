@@ -1,4 +1,7 @@
-"""The book: an immutable in-memory view of all trades, swapped as a whole. Every read of the current state comes from here."""
+"""The book: an immutable in-memory view of all trades, swapped as a whole.
+
+Every read of the current state comes from here.
+"""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ class Cycle:
                 await self._look_at(trade, positions, orders, snapshot, tally)
             except DtmsError:
                 raise
-            except Exception:  # noqa: BLE001 R46: one trade's fault must not unprotect the others
+            except Exception:
                 log.exception("trade_failed", extra={"ticket": trade.ticket, "symbol": trade.symbol})
                 tally.failed.append(trade.ticket)
         return tally

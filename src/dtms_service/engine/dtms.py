@@ -20,7 +20,7 @@ from dtms_service.engine.book import Book
 from dtms_service.engine.cycle import Cycle, CycleResult
 from dtms_service.engine.explaining import explain
 from dtms_service.engine.markets import Markets
-from dtms_service.engine.ports import Clock, Ledger, SimulatedMarket, MovableClock, Terminal
+from dtms_service.engine.ports import Clock, Ledger, MovableClock, SimulatedMarket, Terminal
 from dtms_service.engine.readiness import Phase, Readiness, Reason, Report
 from dtms_service.engine.record import Record
 from dtms_service.engine.registrar import Registered, Registrar
@@ -29,7 +29,7 @@ from dtms_service.engine.schedule import Cadence
 log = logging.getLogger(__name__)
 
 RECONNECT_S = (1.0, 30.0)
-"""First and longest pause between attempts to connect, in real seconds; the pause itself is drawn below it (full jitter)."""
+"""Bounds of the pause before another attempt to connect, real seconds; the pause is drawn below them (full jitter)."""
 RESTARTS = 3
 """Unexpected failures of the monitor in a row after which the service is failed for good."""
 
@@ -57,7 +57,7 @@ class Dtms:
         jitter: Callable[[], float],
         simulator: SimulatedMarket | None = None,
     ) -> None:
-        """``jitter`` gives numbers in [0, 1) for reconnect pauses; ``simulator`` is the control of a simulated terminal."""
+        """``jitter`` draws from [0, 1) for reconnect pauses; ``simulator`` controls a simulated terminal."""
         self.mode = rules.mode
         self.readiness = Readiness()
         self._terminal = terminal
@@ -176,7 +176,7 @@ class Dtms:
                 self.readiness.monitor(None)
             except StorageFailed:
                 raise
-            except Exception as failure:  # noqa: BLE001 R46: the monitor's supervisor
+            except Exception as failure:
                 failures += 1
                 log.exception("monitor_failed", extra={"failures": failures})
                 self.readiness.monitor(Reason("monitor_failed", f"the cycle failed {failures} times: {failure}"))

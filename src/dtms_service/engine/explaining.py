@@ -50,7 +50,7 @@ def explain(trade: Trade, view: MarketView | None, parameters: Parameters) -> Ex
 
 
 def next_check_at(trade: Trade, view: MarketView | None, parameters: Parameters) -> float | None:
-    """When the score is computed next at the latest: the next closed M15 bar and its delay; None for a trade that is over."""
+    """When the score is computed next at the latest: at the next closed M15 bar; None for a trade that is over."""
     if trade.state.final or trade.verified_at is None or view is None:
         return None
     return view.m15_time + 2 * Timeframe.M15.seconds + parameters.bar_delay_s
@@ -63,9 +63,8 @@ def _next(trade: Trade, view: MarketView | None, parameters: Parameters) -> tupl
     if trade.verified_at is None:
         lines.append("the position must appear at the terminal")
     elif not trade.armed:
-        lines.append(
-            f"armed at {parameters.arm_profit_r:+}R, {parameters.arm_loss_r:+}R or after {parameters.arm_age_s:.0f} s of open market"
-        )
+        gained, lost, age = parameters.arm_profit_r, parameters.arm_loss_r, parameters.arm_age_s
+        lines.append(f"armed at {gained:+}R, {lost:+}R or after {age:.0f} s of open market")
     lines += [f"{row.next.value} ({row.rule}) when {row.when}" for row in TABLE if row.state is trade.state]
     lines += [f"{o.kind.value}: {o.status.value}, {o.waiting or o.reason}" for o in trade.obligations if o.status.live]
     return tuple(lines)

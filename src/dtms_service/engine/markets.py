@@ -1,4 +1,4 @@
-"""The markets being watched: one pair of windows and one view per symbol, shared by all its trades, rebuilt once per closed bar."""
+"""The markets being watched: windows and a view per symbol, shared by all its trades, rebuilt once per closed bar."""
 
 from __future__ import annotations
 

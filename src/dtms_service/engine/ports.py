@@ -1,4 +1,7 @@
-"""The other sides the engine talks to, as protocols. Adapters satisfy them structurally; ``app.py`` puts them together."""
+"""The other sides the engine talks to, as protocols.
+
+Adapters satisfy them structurally; ``app.py`` puts them together.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,19 @@ from dtms_service.market.snapshot import Needs, Snapshot
 
 
 class Terminal(Protocol):
-    """MetaTrader 5, real or simulated, behind its gateway. No method raises for a terminal fault: the outcome says it."""
+    """MetaTrader 5, real or simulated, behind its gateway.
+
+    No method raises for a terminal fault: the outcome says it.
+    """
 
     async def connect(self) -> Outcome[Account]:
         """Attach to the terminal and measure its clock; idempotent. Select nothing yet."""
 
     async def snapshot(self, needs: Needs) -> Outcome[Snapshot]:
-        """One round trip: account, positions, and what ``needs`` names. Any failed part that is not a bar makes the whole Unknown."""
+        """One round trip: account, positions, and what ``needs`` names.
+
+        Any failed part that is not a bar makes the whole Unknown.
+        """
 
     async def positions(self) -> Outcome[tuple[Position, ...]]:
         """All open positions of the account."""
@@ -41,17 +50,26 @@ class Terminal(Protocol):
         """Every deal of the account from ``time`` (UTC) on, oldest first."""
 
     async def specs(self, symbols: Sequence[str]) -> Outcome[Mapping[str, SymbolSpec]]:
-        """Contract facts; selects the symbols in Market Watch so that they get quotes. Unknown symbols are absent from the answer."""
+        """Contract facts; selects the symbols in Market Watch so that they get quotes.
+
+        Unknown symbols are absent from the answer.
+        """
 
     async def send(self, order: Order) -> Outcome[Fill]:
-        """Send one order. Refused: it did not and will not happen. Unknown: it may have happened; never send it again blindly."""
+        """Send one order.
+
+        Refused: it did not and will not happen. Unknown: it may have happened; never send it again blindly.
+        """
 
     async def close(self) -> None:
         """End the child process; queued calls end as Refused(``not_sent``), the one in flight as Unknown."""
 
 
 class Ledger(Protocol):
-    """The durable record. Raises ``StorageFailed`` when the outcome of a commit is not known, ``StorageBusy`` when nothing was written."""
+    """The durable record.
+
+    Raises ``StorageFailed`` when the outcome of a commit is not known, ``StorageBusy`` when nothing was written.
+    """
 
     async def load(self) -> Recorded:
         """The state to start from."""
@@ -68,14 +86,17 @@ class Ledger(Protocol):
         limit: int = 100,
         newest: bool = False,
     ) -> tuple[Event, ...]:
-        """Stored events with ``sequence > since``, oldest first; ``newest`` takes the last ``limit`` of them instead of the first."""
+        """Events with ``sequence > since``, oldest first; ``newest`` takes the last ``limit`` instead of the first."""
 
     async def close(self) -> None:
         """Finish what was handed over, then close."""
 
 
 class Clock(Protocol):
-    """The engine clock: cadence, settle windows, back-off, staleness. Real time on a real terminal, the simulator's date otherwise."""
+    """The engine clock: cadence, settle windows, back-off, staleness.
+
+    Real time on a real terminal, the simulator's date otherwise.
+    """
 
     def now(self) -> float:
         """Seconds since the epoch, UTC."""
@@ -97,7 +118,10 @@ class MovableClock(Clock, Protocol):
 
 
 class SimulatedMarket(Protocol):
-    """Control over the simulated broker (INTERFACE 3.6). Bodies are MT5's own field names; unusable input raises ``Invalid``."""
+    """Control over the simulated broker (INTERFACE 3.6).
+
+    Bodies are MT5's own field names; unusable input raises ``Invalid``.
+    """
 
     async def clock(self) -> Mapping[str, Any]:
         """``{mode, now, factor}``: ``mode`` is ``live`` (with its factor) or ``stepped``; ``now`` in UTC seconds."""

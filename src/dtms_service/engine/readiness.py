@@ -1,7 +1,7 @@
 """May the service be trusted right now? The only thing that health answers read.
 
-``Readiness`` is a small mutable record owned by the event loop; ``report`` turns it into a value. Ages are on the engine
-clock, so that a stepped simulation that nobody steps does not look dead.
+``Readiness`` is a small mutable record owned by the event loop; ``report`` turns it into a value. Ages are on the
+engine clock, so that a stepped simulation that nobody steps does not look dead.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """State of one part: ``ledger``, ``terminal``, ``engine`` or ``monitor``. ``age_s`` since it was last seen working."""
+    """State of one part: ``ledger``, ``terminal``, ``engine`` or ``monitor``.
+
+    ``age_s`` since it was last seen working.
+    """
 
     ok: bool
     detail: str
@@ -71,12 +74,12 @@ class Readiness:
 
     @property
     def accepting(self) -> bool:
-        """May registrations be stored? Needs the ledger alone, so that a dead terminal still takes them in."""
+        """True when registrations can be stored: the ledger alone decides, so a dead terminal still takes them in."""
         return self._ledger is None and self.phase not in {Phase.STOPPING, Phase.FAILED}
 
     @property
     def connected(self) -> bool:
-        """Did the terminal answer the last time it was asked?"""
+        """True when the terminal answered the last time it was asked."""
         return self._terminal is None
 
     def ledger(self, reason: Reason | None) -> None:

@@ -1,4 +1,7 @@
-"""The book with the ledger behind it: the one place where recorded state changes. Nothing reaches the book before its commit."""
+"""The book with the ledger behind it: the one place where recorded state changes.
+
+Nothing reaches the book before its commit.
+"""
 
 from __future__ import annotations
 

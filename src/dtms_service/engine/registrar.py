@@ -1,13 +1,14 @@
-"""Registration: repeats are answered from the book; everything that waits at one moment shares one read and one transaction."""
+"""Registration: repeats are answered from the book; all that waits at one moment shares one read and one commit."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 
 from dtms_service.domain import magic, ownership
-from dtms_service.domain.admission import Admitted, Registration, admit, check, new_trade
+from dtms_service.domain.admission import Registration, admit, check, new_trade
 from dtms_service.domain.errors import DtmsError, NotAccepting, RegistrationConflict
 from dtms_service.domain.outcome import Done
 from dtms_service.domain.states import TradeState
@@ -22,13 +23,42 @@ HISTORY_READS = 10
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """Answer to a registration: ``outcome`` as in INTERFACE 3.2, ``created`` for a first one, ``replayed`` for a repeat."""
+    """Answer to a registration: ``outcome`` as in INTERFACE 3.2; ``created`` the first time, ``replayed`` later."""
 
     outcome: str
     protected: bool
     created: bool
     replayed: bool
     trade: Trade
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """What the terminal showed: positions by ticket and identifier, deals of absent tickets, and whose account it is."""
+
+    positions: Mapping[int, Position] = field(default_factory=dict)
+    deals: Mapping[int, Sequence[Deal]] = field(default_factory=dict)
+    account: tuple[int, str] | None = None
+
+
+@dataclass(slots=True)
+class _Round:
+    """One round of registrations: what was seen, and what is to be stored in one transaction."""
+
+    sight: _Sight
+    now: float
+    trades: dict[int, Trade] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    by_number: dict[int, int] = field(default_factory=dict)
+    """Ticket or identifier -> trade_id of this round, so that a repeat inside one round finds the first."""
+
+    def add(self, trade: Trade, events: Sequence[Event]) -> None:
+        """Store ``trade`` with its events at the end of the round."""
+        self.trades[trade.trade_id] = trade
+        self.by_number[trade.ticket] = trade.trade_id
+        if trade.identifier is not None:
+            self.by_number[trade.identifier] = trade.trade_id
+        self.events.extend(events)
 
 
 @dataclass(slots=True)
@@ -38,7 +68,10 @@ class _Waiting:
 
 
 class Registrar:
-    """Takes registrations in. ``connected`` says whether the terminal may be asked; ``admitted`` is called when trades came in."""
+    """Takes registrations in.
+
+    ``connected`` says whether the terminal may be asked; ``admitted`` is called when trades came in.
+    """
 
     def __init__(
         self,
@@ -104,40 +137,37 @@ class Registrar:
         return await mine.answers
 
     async def _serve(self, everybody: Sequence[_Waiting]) -> None:
-        positions, deals, account = await self._look([r for waiting in everybody for r in waiting.registrations])
-        now = self._clock.now()
-        new: dict[int, Trade] = {}
-        events: list[Event] = []
-        rounds: list[list[Registered | DtmsError]] = []
-        for waiting in everybody:
-            answers: list[Registered | DtmsError] = []
-            for registration in waiting.registrations:
-                try:
-                    answers.append(self._one(registration, positions, deals, account, now, new, events))
-                except DtmsError as refused:
-                    answers.append(refused)
-            rounds.append(answers)
-        try:
-            await self._record.write(trades=list(new.values()), events=events)
-        except DtmsError as failed:
-            for waiting in everybody:
-                waiting.answers.set_exception(failed)
-            return
+        sight = await self._look([r for waiting in everybody for r in waiting.registrations])
+        async with self._record.lock if self._changes_known_trades(everybody) else nullcontext():
+            entries = _Round(sight, self._clock.now())
+            rounds = [[self._answered(r, entries) for r in waiting.registrations] for waiting in everybody]
+            try:
+                await self._record.write(trades=list(entries.trades.values()), events=entries.events)
+            except DtmsError as failed:
+                for waiting in everybody:
+                    waiting.answers.set_exception(failed)
+                return
         for waiting, answers in zip(everybody, rounds, strict=True):
             waiting.answers.set_result(answers)
-        if new:
+        if entries.trades:
             self._admitted()
 
-    async def _look(
-        self, registrations: Sequence[Registration]
-    ) -> tuple[Mapping[int, Position], Mapping[int, Sequence[Deal]], tuple[int, str] | None]:
-        """What the terminal shows of these tickets: positions by ticket and identifier, deals of those that are absent."""
+    def _changes_known_trades(self, everybody: Sequence[_Waiting]) -> bool:
+        """A cycle must not run while a trade that it may be deciding on changes its owner."""
+        return any(
+            (known := self._record.book.find(r.ticket)) is not None and self._moves_owner(known, r)
+            for waiting in everybody
+            for r in waiting.registrations
+        )
+
+    async def _look(self, registrations: Sequence[Registration]) -> _Sight:
+        """What the terminal shows of these tickets; nothing while it cannot be asked."""
         account = self._record.book.account
         if account is None or not self._connected():
-            return {}, {}, None
+            return _Sight()
         read = await self._terminal.positions()
         if not isinstance(read, Done):
-            return {}, {}, None
+            return _Sight()
         positions = {position.identifier: position for position in read.value}
         positions.update({position.ticket: position for position in read.value})
         deals: dict[int, Sequence[Deal]] = {}
@@ -145,62 +175,64 @@ class Registrar:
             history = await self._terminal.deals_of(ticket)
             if isinstance(history, Done):
                 deals[ticket] = history.value
-        return positions, deals, (account.login, account.server)
+        return _Sight(positions, deals, (account.login, account.server))
 
-    def _one(
-        self,
-        registration: Registration,
-        positions: Mapping[int, Position],
-        deals: Mapping[int, Sequence[Deal]],
-        account: tuple[int, str] | None,
-        now: float,
-        new: dict[int, Trade],
-        events: list[Event],
-    ) -> Registered:
-        position = positions.get(registration.ticket)
-        known = self._known(registration, position, new)
+    def _answered(self, registration: Registration, entries: _Round) -> Registered | DtmsError:
+        try:
+            return self._one(registration, entries)
+        except DtmsError as refused:
+            return refused
+
+    def _one(self, registration: Registration, entries: _Round) -> Registered:
+        position = entries.sight.positions.get(registration.ticket)
+        known = self._known(registration, position, entries)
         if known is not None and known.state is not TradeState.REJECTED:
             check(registration, known.symbol, known.side)
             if self._moves_owner(known, registration):
-                known = self._handed_over(known, registration, now, events)
-                new[known.trade_id] = known
+                known, event = _handed_over(known, registration, entries.now)
+                entries.add(known, [event])
             return self._answer(known, created=False)
         if position is not None:
             check(registration, position.symbol, position.side)
             _not_our_own(registration, position)
         owner = ownership.owner_of(registration.managed_by, registration.strategy_type, self._dtms_strategies)
         trade_id = known.trade_id if known is not None else self._record.next_trade_id()
-        pending = new_trade(registration, trade_id, owner, account, now)
-        admitted = admit(pending, position, deals.get(registration.ticket), account or (0, ""), now)
-        new[trade_id] = admitted.trade
-        events.extend(_events(admitted))
+        account = entries.sight.account
+        pending = new_trade(registration, trade_id, owner, account, entries.now)
+        deals = entries.sight.deals.get(registration.ticket)
+        admitted = admit(pending, position, deals, account or (0, ""), entries.now)
+        entries.add(admitted.trade, admitted.events)
         return self._answer(admitted.trade, created=True)
 
-    def _known(self, registration: Registration, position: Position | None, new: Mapping[int, Trade]) -> Trade | None:
-        numbers = {registration.ticket} | ({position.identifier, position.ticket} if position is not None else set())
-        for trade in new.values():
-            if trade.ticket in numbers or trade.identifier in numbers:
-                return trade
+    def _known(self, registration: Registration, position: Position | None, entries: _Round) -> Trade | None:
+        numbers = [registration.ticket]
+        if position is not None:
+            numbers += [position.identifier, position.ticket]
+        for number in numbers:
+            if number in entries.by_number:
+                return entries.trades[entries.by_number[number]]
         return next((found for n in numbers if (found := self._record.book.find(n)) is not None), None)
-
-    def _handed_over(self, trade: Trade, registration: Registration, now: float, events: list[Event]) -> Trade:
-        if trade.stop_set_by is not None or any(o.attempts for o in trade.obligations) or trade.closed_by_us:
-            detail = (
-                f"DTMS has acted on ticket {trade.ticket} already; hand it over with "
-                f"PUT /dtms/trades/{trade.ticket}/owner instead of a second registration"
-            )
-            raise RegistrationConflict(detail, claimed={"owner": "universal_manager"}, terminal={"owner": "dtms"})
-        body = {"from": trade.owner.value, "to": Owner.UNIVERSAL_MANAGER.value, "by": registration.source or "caller"}
-        events.append(Event(time=now, kind="owner_changed", trade_id=trade.trade_id, ticket=trade.ticket, body=body))
-        strategy = registration.strategy_type or trade.strategy_type
-        return replace(trade, owner=Owner.UNIVERSAL_MANAGER, strategy_type=strategy)
 
     def _answer(self, trade: Trade, *, created: bool) -> Registered:
         protected = ownership.protected(trade, self._mode)
-        return Registered(_outcome(trade, created, protected), protected, created, not created, trade)
+        outcome = _outcome(trade, created=created, protected=protected)
+        return Registered(outcome, protected, created, not created, trade)
 
 
-def _outcome(trade: Trade, created: bool, protected: bool) -> str:
+def _handed_over(trade: Trade, registration: Registration, now: float) -> tuple[Trade, Event]:
+    if trade.stop_set_by is not None or any(o.attempts for o in trade.obligations) or trade.closed_by_us:
+        detail = (
+            f"DTMS has acted on ticket {trade.ticket} already; hand it over with "
+            f"PUT /dtms/trades/{trade.ticket}/owner instead of a second registration"
+        )
+        raise RegistrationConflict(detail, claimed={"owner": "universal_manager"}, terminal={"owner": "dtms"})
+    body = {"from": trade.owner.value, "to": Owner.UNIVERSAL_MANAGER.value, "by": registration.source or "caller"}
+    event = Event(time=now, kind="owner_changed", trade_id=trade.trade_id, ticket=trade.ticket, body=body)
+    strategy = registration.strategy_type or trade.strategy_type
+    return replace(trade, owner=Owner.UNIVERSAL_MANAGER, strategy_type=strategy), event
+
+
+def _outcome(trade: Trade, *, created: bool, protected: bool) -> str:
     if trade.state is TradeState.CLOSED:
         return "already_closed"
     if trade.verified_at is None:
@@ -214,7 +246,3 @@ def _not_our_own(registration: Registration, position: Position) -> None:
     if magic.ours(position.magic):
         detail = f"ticket {registration.ticket} is a position that DTMS opened itself; it is not registered twice"
         raise RegistrationConflict(detail, claimed=dict(registration.claims()), terminal={"magic": position.magic})
-
-
-def _events(admitted: Admitted) -> Sequence[Event]:
-    return admitted.events

@@ -1,7 +1,8 @@
 """When the next cycle is due. Pure arithmetic on the engine clock.
 
-Cycles lie on absolute multiples of the period, not on "previous plus period": after a restart the phase is the same without storing
-anything. The period is halved while any trade is in L2 or HEDGED or any watched market is violent (R41).
+Cycles lie on absolute multiples of the period, not on "previous plus period": after a restart the phase is the same
+without storing anything. The period is halved while any trade is in L2 or HEDGED or any watched market is violent
+(R41).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Cadence:
         return max(1.0, self.cycle_s / 2) if urgent or violent else self.cycle_s
 
     def next_after(self, last: float, book: Book) -> float:
-        """The instant of the cycle after one at ``last``: next grid point, open order or obligation that falls due, if sooner."""
+        """The instant of the cycle after ``last``: the next grid point, or sooner for an open order or obligation."""
         period = self.period(book)
         grid = (math.floor(last / period) + 1) * period
         if book.intents:

@@ -17,7 +17,10 @@ from dtms_service.market.snapshot import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class _Watch:
-    """How long a connected terminal has been watched for one order. Memory only: a restart starts over, which is longer."""
+    """How long a connected terminal has been watched for one order.
+
+    Memory only: a restart starts over, which is longer.
+    """
 
     connected_s: float
     good_reads: int
@@ -34,7 +37,7 @@ class Settler:
         self._watches: dict[int, _Watch] = {}
 
     async def adopt(self, now: float) -> None:
-        """At the start: what was on its way when the last process died has an unknown outcome, and freezes its trade."""
+        """At the start: an order on its way when the last process died has an unknown outcome; it freezes its trade."""
         intents = [replace(i, state=IntentState.UNKNOWN) for i in self._record.book.intents.values()]
         open_trades = {i.trade_id: self._record.book.trades[i.trade_id] for i in intents}
         trades = [replace(t, frozen=Frozen.INTENT) for t in open_trades.values() if not t.state.final]
