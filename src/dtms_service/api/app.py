@@ -1,0 +1,83 @@
+"""The HTTP application, put together from values: no lifespan, no state, no globals. Others start and stop it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from dtms_client.wire import Problem
+from dtms_service.api.doors import Access, Door, Gate
+from dtms_service.api.errors import HANDLERS
+from dtms_service.api.health import health_routes
+from dtms_service.api.legacy import enable_routes, old_reading_routes
+from dtms_service.api.routes import registration_routes, trade_routes
+from dtms_service.api.security import scopes_of
+from dtms_service.api.simulator import advance_routes, hand_routes, view_routes
+from dtms_service.api.status import status_routes
+from dtms_service.engine.authority import Authority
+from dtms_service.engine.ports import SimulatedMarket
+
+_METHODS = ["GET", "PUT", "POST", "PATCH", "DELETE"]
+_HEADERS = ["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"]
+
+
+class _Documented(FastAPI):
+    """FastAPI whose document also holds the schema of every error."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document, made once."""
+        if self.openapi_schema is None:
+            schema = super().openapi()
+            schema.setdefault("components", {}).setdefault("schemas", {})["Problem"] = Problem.model_json_schema()
+        return self.openapi_schema or {}
+
+
+def _routers(
+    authority: Authority, simulator: SimulatedMarket | None, version: str, instance_id: str
+) -> list[APIRouter]:
+    kind = "mt5" if simulator is None else "simulated"
+    routers = [
+        health_routes(authority, version, instance_id),
+        registration_routes(authority, kind),
+        trade_routes(authority),
+        status_routes(authority, version, instance_id),
+        enable_routes(authority, kind),
+        old_reading_routes(authority),
+    ]
+    if simulator is not None:
+        routers += [view_routes(simulator), hand_routes(simulator), advance_routes(authority)]
+    return routers
+
+
+def make_app(
+    authority: Authority, *, simulator: SimulatedMarket | None, version: str, instance_id: str, access: Access
+) -> FastAPI:
+    """The whole API over one authority. ``simulator`` is None on a real terminal, and its paths do not exist then.
+
+    Raises ValueError when a route declares no scope.
+    """
+    routers = _routers(authority, simulator, version, instance_id)
+    scopes = scopes_of(route for router in routers for route in router.routes)
+    cross_origin = Middleware(
+        CORSMiddleware, allow_origins=sorted(access.origins), allow_methods=_METHODS, allow_headers=_HEADERS
+    )
+    app = _Documented(
+        title="DTMS",
+        summary="The one authority that watches MetaTrader 5 positions and reduces their risk.",
+        version=version,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        redirect_slashes=False,
+        exception_handlers=HANDLERS,
+        middleware=[
+            Middleware(Door, access=access),
+            *([cross_origin] if access.origins else []),
+            Middleware(Gate, access=access, routes=scopes),
+        ],
+    )
+    for router in routers:
+        app.include_router(router)
+    return app

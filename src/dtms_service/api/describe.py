@@ -1,0 +1,73 @@
+"""What a route says about itself: summary, scope, examples and possible errors, as arguments of its decorator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from dtms_service.api import errors
+from dtms_service.api.security import SCOPE_KEY, Scope
+from dtms_service.domain.errors import DtmsError, Invalid
+
+_EVERYWHERE: tuple[type[DtmsError], ...] = (
+    errors.Unauthorized,
+    errors.Forbidden,
+    errors.HostNotAllowed,
+    errors.OriginNotAllowed,
+    errors.RateLimited,
+    DtmsError,
+)
+
+
+def operation(
+    summary: str,
+    scope: Scope,
+    example: Mapping[str, Any],
+    *,
+    answers: Mapping[int, str] | None = None,
+    model: type[BaseModel] | None = None,
+    raises: tuple[type[DtmsError], ...] = (),
+) -> dict[str, Any]:
+    """Arguments for a route's decorator. ``answers``: status -> when; ``example`` shows the first of them."""
+    statuses = answers or {200: "Done"}
+    responses: dict[int | str, dict[str, Any]] = {}
+    for status, when in statuses.items():
+        responses[status] = {"description": when, "content": {"application/json": {"example": dict(example)}}}
+        if model is not None:
+            responses[status]["model"] = model
+    documented = errors.documented((*raises, *_EVERYWHERE))
+    responses |= {status: entry for status, entry in documented.items() if status not in responses}
+    return {
+        "summary": summary,
+        "responses": responses,
+        "openapi_extra": {SCOPE_KEY: scope.value},
+        "response_model": None,
+    }
+
+
+def with_body(
+    described: dict[str, Any],
+    example: Mapping[str, Any],
+    *,
+    model: type[BaseModel] | None = None,
+    form: bool = False,
+    required: bool = True,
+) -> dict[str, Any]:
+    """The same arguments with a request body, which the route reads itself as bytes."""
+    schema = (
+        model.model_json_schema(ref_template="#/components/schemas/{model}")
+        if model is not None
+        else {"type": "object"}
+    )
+    schema.pop("$defs", None)
+    content: dict[str, Any] = {"application/json": {"schema": schema, "example": dict(example)}}
+    if form:
+        content["application/x-www-form-urlencoded"] = {"schema": {"type": "object"}, "example": "ticket=123456"}
+    body = {"required": required, "content": content}
+    reading = errors.documented((Invalid, errors.PayloadTooLarge, errors.UnsupportedMediaType))
+    return described | {
+        "openapi_extra": described["openapi_extra"] | {"requestBody": body},
+        "responses": reading | described["responses"],
+    }

@@ -1,0 +1,111 @@
+"""What the whole system is doing: status and actions, in the old envelopes with the new fields beside them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from dtms_client.wire import ACTIONS, STATUS, TICKET_MAX
+from dtms_service.api import convert, examples
+from dtms_service.api.describe import operation
+from dtms_service.api.exchange import answer
+from dtms_service.api.health import watching, why_not
+from dtms_service.api.security import Scope
+from dtms_service.domain.errors import Invalid, StorageFailed
+from dtms_service.engine.authority import Authority, Counts
+from dtms_service.engine.book import Book
+
+
+def clock_text(seconds: float) -> str:
+    """A duration as ``H:MM:SS``, hours unbounded, as the old pages print it."""
+    whole = max(0, int(seconds))
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def unmanaged(book: Book) -> int:
+    """Positions open at the terminal that nobody registered (R49); our own hedges are registered by us."""
+    hedges = {trade.hedge.identifier for trade in book.trades.values() if trade.hedge is not None}
+    return sum(1 for identifier in book.positions if identifier not in book.by_identifier and identifier not in hedges)
+
+
+def _performance(counts: Counts, uptime: float) -> dict[str, Any]:
+    hours = uptime / 3600
+    return {
+        "fast_checks_total": counts.cycles,
+        "deep_checks_total": counts.deep_checks,
+        "actions_executed": counts.actions,
+        "state_transitions": counts.transitions,
+        "fast_checks_per_hour": round(counts.cycles / hours, 1) if hours > 0 else 0.0,
+        "deep_checks_per_hour": round(counts.deep_checks / hours, 1) if hours > 0 else 0.0,
+    }
+
+
+def status_body(authority: Authority, version: str, instance_id: str) -> dict[str, Any]:
+    """The body of ``GET /dtms/status``; one pass over the trades, no terminal, no disk."""
+    book, counts, report, now = authority.book, authority.counts, authority.report(), authority.now()
+    watched = [trade for trade in book.trades.values() if not trade.state.final]
+    protected = sum(1 for trade in watched if authority.protected(trade))
+    uptime = max(0.0, now - counts.started_at)
+    last = convert.iso_or_none(counts.last_cycle_at)
+    error = why_not(report)
+    return {
+        "success": True,
+        "summary": f"{report.phase.value}: {len(watched)} trades watched, {protected} protected"
+        + (f"; {error}" if error else ""),
+        "dtms_status": {
+            "system_active": watching(report),
+            "monitoring_active": watching(report),
+            "uptime": clock_text(uptime),
+            "uptime_s": uptime,
+            "active_trades": len(watched),
+            "trades_by_state": dict(Counter(trade.state.value for trade in watched)),
+            "performance": _performance(counts, uptime),
+            "last_check": None if last is None else last[11:19],
+            "last_check_at": last,
+        },
+        "error": error,
+        "phase": report.phase.value,
+        "mode": authority.mode.value,
+        "control": "running",
+        "account": convert.account_out(report.account),
+        "instance_id": instance_id,
+        "version": version,
+        "counts": {"trades": len(watched), "protected": protected, "unmanaged": unmanaged(book)},
+        "as_of": convert.iso_or_none(book.as_of),
+    }
+
+
+def status_routes(authority: Authority, version: str, instance_id: str) -> APIRouter:
+    """``/dtms/status``, ``/dtms/actions`` and its old name."""
+    router = APIRouter(tags=["system"])
+
+    @router.get(STATUS, **operation("What the system is doing", Scope.READ, examples.STATUS))
+    async def status() -> Response:
+        """200 in every phase, because it answers what the phase is; ``/health/ready`` says whether to trust it."""
+        return answer(status_body(authority, version, instance_id))
+
+    async def actions(
+        ticket: Annotated[int | None, Query(gt=0, le=TICKET_MAX)] = None,
+        limit: Annotated[int, Query(ge=1, le=500)] = 50,
+        since: Annotated[int, Query(ge=0, le=TICKET_MAX, description="Only actions after this sequence.")] = 0,
+    ) -> Response:
+        """What was done, refused or left without an answer; the newest ``limit`` after ``since``, oldest first."""
+        events = await authority.actions(ticket=ticket, since=since, limit=limit)
+        known = sum(1 for event in authority.book.actions if ticket is None or event.ticket == ticket)
+        shown = [convert.action_out(event) for event in events]
+        body = {
+            "success": True,
+            "summary": f"{len(shown)} action{'' if len(shown) == 1 else 's'}",
+            "action_history": shown,
+            "total_actions": max(known, len(shown)),
+            "error": None,
+        }
+        return answer(body)
+
+    described = operation("What was done", Scope.READ, examples.ACTIONS, raises=(Invalid, StorageFailed))
+    router.get(ACTIONS, **described)(actions)
+    router.get("/dtms/action-history", **described, name="action_history")(actions)
+    return router
