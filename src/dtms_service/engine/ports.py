@@ -75,7 +75,7 @@ class Ledger(Protocol):
         """The state to start from."""
 
     async def commit(self, batch: Batch) -> int:
-        """Store everything in one transaction; returns, after the fsync, the sequence of the last event stored so far."""
+        """Store all in one transaction; after the fsync, answer the sequence of the last event stored so far."""
 
     async def events(
         self,

@@ -34,7 +34,7 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class _Sight:
-    """What the terminal showed: positions by ticket and identifier, deals of absent tickets, and whose account it is."""
+    """What the terminal showed: positions by ticket and identifier, deals of absent tickets, and the account."""
 
     positions: Mapping[int, Position] = field(default_factory=dict)
     deals: Mapping[int, Sequence[Deal]] = field(default_factory=dict)
