@@ -23,7 +23,7 @@ EMA200_BARS = 650
 """Bars after which EMA200 is used: its seed still weighs 1.1 %."""
 
 _NOISE = 1e-12
-"""Relative size below which a difference of two averages of equal prices is float arithmetic, not a market."""
+"""Share of the price below which a change is float arithmetic, not a market."""
 
 
 def atr(high: Series, low: Series, close: Series) -> Series:
@@ -34,12 +34,9 @@ def atr(high: Series, low: Series, close: Series) -> Series:
 def rsi(close: Series) -> Series:
     """Wilder's relative strength index over 14 bars; defined from index 14. 50 where nothing moves (TA-Lib says 0)."""
     values = _defined(talib.RSI(_finite(close), timeperiod=14), 14)
-    silent = values == 0.0
-    if silent.any():
-        # The ATR of a line is Wilder's mean of its absolute changes, the very sum that TA-Lib tests against 1e-14.
-        silent &= talib.ATR(close, close, close, timeperiod=14) < 1e-14
-        values[silent] = 50.0
-    return values
+    # The ATR of a line is Wilder's mean of its absolute changes: the sum of the two means that RSI compares.
+    silent = talib.ATR(close, close, close, timeperiod=14) < _NOISE * close
+    return np.where(silent, 50.0, values)
 
 
 def ema(close: Series, bars: int) -> Series:
