@@ -1,0 +1,98 @@
+"""Is this process the only authority? A lock of the operating system, held for life and dropped with the process.
+
+The file names its holder, so that the loser can say who won. Windows locks are mandatory, so the locked byte lies far
+beyond that text. The Windows branch was written from the documentation and has not been run yet.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+NAME = "dtms.lock"
+_FAR = 1 << 30
+"""Offset of the byte that is locked on Windows: readers of the pid never touch it."""
+
+_NAMING_S = 0.05
+"""A winner writes its pid right after it won; a loser gives it that long before it reads the name."""
+
+
+class Held(Exception):
+    """Another process holds the lock. ``pid`` is None when its file does not say."""
+
+    def __init__(self, path: Path, pid: int | None) -> None:
+        self.path = path
+        self.pid = pid
+        super().__init__(f"{path} is held by {'process ' + str(pid) if pid else 'another process'}")
+
+
+class Lock:
+    """A held lock; released by ``release``, by leaving the ``with`` block, or by the death of the process."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the lock at once. Raises `Held`, and OSError when the folder or file cannot be made."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # os.open makes descriptors that children do not inherit: a surviving child must not keep the lock
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        if not _taken(descriptor):
+            os.close(descriptor)
+            time.sleep(_NAMING_S)
+            raise Held(path, holder(path))
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        self._descriptor: int | None = descriptor
+
+    def release(self) -> None:
+        """Let go. The file stays: removing it would let two processes lock two files of the same name."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def holder(path: Path) -> int | None:
+    """The pid written into a lock file; it is the holder's only while the lock is held."""
+    try:
+        text = path.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return None
+    return int(text) if re.fullmatch(r"\d+\n?", text) else None
+
+
+def account_lock(folder: Path, login: int, server: str) -> Lock:
+    """The machine-wide lock of one trading account (R33), so that two state folders never drive the same account.
+
+    ``folder`` is shared by all state folders of the machine's user. Raises like `Lock`.
+    """
+    safe = re.sub(r"[^A-Za-z0-9.-]", "_", server)
+    return Lock(folder / f"account-{login}@{safe}.lock")
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        if sys.platform == "win32":
+            os.lseek(descriptor, _FAR, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
