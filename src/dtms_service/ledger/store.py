@@ -1,0 +1,149 @@
+"""The ledger as the engine sees it: load once, commit batches, look up history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Select, func, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from dtms_service.domain import magic
+from dtms_service.domain.errors import StorageFailed
+from dtms_service.domain.record import Batch, Recorded
+from dtms_service.domain.states import TradeState
+from dtms_service.domain.trade import Event, IntentState
+from dtms_service.ledger import database
+from dtms_service.ledger.codec import INSTANCE, event_of, intent_of, trade_of
+from dtms_service.ledger.tables import EVENTS, INTENTS, META, TRADES
+from dtms_service.ledger.writer import InlineWriter, ThreadedWriter, Writer
+
+ENDED_TRADES = 1_000
+"""How many trades that are over are still loaded."""
+
+RECENT_ACTIONS = 500
+"""How many events of kind ``action`` are loaded."""
+
+
+class SqlLedger:
+    """The durable record on one SQLite file, with one writer.
+
+    Commits that wait at the same moment share one transaction and one fsync. ``StorageBusy``: nothing was written,
+    try again. ``Invalid``: this batch breaks a rule of the tables or cannot be read back; nothing of it was written.
+    ``StorageFailed``: a commit may or may not be on disk; from then on every call raises it.
+    """
+
+    def __init__(self, path: Path, writer: InlineWriter | ThreadedWriter) -> None:
+        self.path = path
+        self._writer = writer
+        self._reader: AsyncEngine | None = None
+
+    @classmethod
+    async def open(cls, url: str, *, draw: Callable[[int], int], inline: bool = False) -> SqlLedger:
+        """Open or create the database of an SQLAlchemy URL, whatever SQLite driver it names, at the newest tables.
+
+        ``draw(n)`` returns a random number below ``n`` (asked once, for the instance of a new database). ``inline``
+        does all work on the calling loop, without a thread. Raises `StorageFailed` with a sentence and nothing
+        changed when the file cannot serve (a folder, no database, damaged, made by a newer version), and
+        `StorageBusy` when another process holds it.
+        """
+        path = database.path_of(url)
+        opened = partial(_open_writer, path, draw)
+        if inline:
+            writer: InlineWriter | ThreadedWriter = await InlineWriter.start(opened)
+        else:
+            writer = await ThreadedWriter.start(opened)
+        return cls(path, writer)
+
+    async def load(self) -> Recorded:
+        """The state to start from. Raises `StorageFailed` naming the row when one is damaged; none is skipped."""
+        return await self._writer.read(_load)
+
+    async def commit(self, batch: Batch) -> int:
+        """Store everything in one transaction; returns, after its fsync, the sequence of the last event so far.
+
+        The ``n`` events of the batch have the ``n`` numbers up to the answer, whoever shared the transaction.
+        """
+        return await self._writer.commit(batch)
+
+    async def events(
+        self,
+        *,
+        kind: str | None = None,
+        trade_id: int | None = None,
+        since: int = 0,
+        limit: int = 100,
+        newest: bool = False,
+    ) -> tuple[Event, ...]:
+        """Stored events with ``sequence > since``, oldest first; ``newest``: the last ``limit``, not the first."""
+        query = _events(kind, trade_id, since, limit, newest=newest)
+        if isinstance(self._writer, InlineWriter):
+            found = await self._writer.read(partial(_all_events, query=query))
+        else:
+            if self._writer.failure is not None:
+                raise StorageFailed(self._writer.failure.detail)
+            try:
+                async with self._read_engine().connect() as connection:
+                    found = tuple(event_of(row._asdict()) for row in await connection.execute(query))
+            except SQLAlchemyError as error:
+                raise database.read_error(error) from error
+        return found[::-1] if newest else found
+
+    async def close(self) -> None:
+        """Finish what was handed over, then close. Afterwards commits raise `StorageBusy`."""
+        if self._reader is not None:
+            await self._reader.dispose()
+        await self._writer.close()
+
+    def _read_engine(self) -> AsyncEngine:
+        """Two connections that cannot write, so that a long history never holds up a commit."""
+        if self._reader is None:
+            read_only = URL.create("sqlite+aiosqlite", database=self.path.as_uri(), query={"mode": "ro", "uri": "true"})
+            self._reader = create_async_engine(read_only, pool_size=2, max_overflow=0)
+        return self._reader
+
+
+def _open_writer(path: Path, draw: Callable[[int], int]) -> Writer:
+    return Writer(path, database.connect(path, draw))
+
+
+def _load(connection: Connection) -> Recorded:
+    facts = {row.name: row.value for row in connection.execute(select(META))}
+    instance = int(facts.pop(INSTANCE))
+    final = TRADES.c.state.in_([state for state in TradeState if state.final])
+    ended_at = func.coalesce(TRADES.c.closed_at, TRADES.c.registered_at)
+    live = select(TRADES).where(~final)
+    ended = select(TRADES).where(final).order_by(ended_at.desc(), TRADES.c.trade_id.desc()).limit(ENDED_TRADES)
+    trades = [trade_of(row._asdict()) for query in (live, ended) for row in connection.execute(query)]
+    still_open = INTENTS.c.state.in_([state for state in IntentState if state.open])
+    intents = connection.execute(select(INTENTS).where(still_open).order_by(INTENTS.c.magic))
+    actions = _all_events(connection, _events("action", None, 0, RECENT_ACTIONS, newest=True))
+    ours = INTENTS.c.magic.between(magic.make(instance, 1), magic.make(instance, 10**8 - 1))
+    last_magic = connection.execute(select(func.max(INTENTS.c.magic)).where(ours)).scalar()
+    return Recorded(
+        trades=tuple(sorted(trades, key=lambda trade: trade.trade_id)),
+        open_intents=tuple(intent_of(row._asdict()) for row in intents),
+        actions=actions[::-1],
+        last_trade_id=connection.execute(select(func.max(TRADES.c.trade_id))).scalar() or 0,
+        last_magic_sequence=0 if last_magic is None else magic.sequence_of(last_magic, instance) or 0,
+        last_event_sequence=connection.execute(select(func.max(EVENTS.c.sequence))).scalar() or 0,
+        instance=instance,
+        facts=facts,
+    )
+
+
+def _events(
+    kind: str | None, trade_id: int | None, since: int, limit: int, *, newest: bool
+) -> Select[tuple[object, ...]]:
+    query = select(EVENTS).where(EVENTS.c.sequence > since).limit(limit)
+    if kind is not None:
+        query = query.where(EVENTS.c.kind == kind)
+    if trade_id is not None:
+        query = query.where(EVENTS.c.trade_id == trade_id)
+    return query.order_by(EVENTS.c.sequence.desc() if newest else EVENTS.c.sequence)
+
+
+def _all_events(connection: Connection, query: Select[tuple[object, ...]]) -> tuple[Event, ...]:
+    return tuple(event_of(row._asdict()) for row in connection.execute(query))

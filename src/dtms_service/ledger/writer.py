@@ -1,0 +1,266 @@
+"""The one writer. Everything that waits is committed in one transaction, and each caller is answered after it.
+
+`Writer` is the plain, synchronous part. `ThreadedWriter` runs it on a thread of its own beside the event loop;
+`InlineWriter` calls it on the loop, for the virtual-time simulation, which must not wait for a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+from sqlalchemy import Connection, func, insert, select
+from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlchemyError
+
+from dtms_service.domain.errors import DtmsError, Invalid, StorageBusy, StorageFailed
+from dtms_service.domain.record import Batch
+from dtms_service.ledger import database
+from dtms_service.ledger.codec import Row, Rows, rows_of
+from dtms_service.ledger.tables import EVENTS, INTENTS, META, TRADES, upsert
+
+T = TypeVar("T")
+Read: TypeAlias = Callable[[Connection], T]
+
+# Failures that are the batch's own: a rule of the tables broken, or a number no column can hold. They come before the
+# commit, so nothing was written; another batch of the same group is not at fault.
+_OWN_FAULT = (IntegrityError, DataError, ProgrammingError, OverflowError)
+
+
+class Writer:
+    """Commits batches on one connection. After a commit of unknown outcome it stops for good: ``failure`` says why."""
+
+    def __init__(self, path: Path, connection: Connection) -> None:
+        self.failure: StorageFailed | None = None
+        self._path = path
+        self._connection = connection
+        dialect = connection.dialect.name
+        self._meta, self._trades, self._intents = (upsert(table, dialect) for table in (META, TRADES, INTENTS))
+        self._events = insert(EVENTS)
+        with connection.begin():
+            self._last = connection.execute(select(func.max(EVENTS.c.sequence))).scalar() or 0
+        self._identity = database.identity(path)
+
+    def commit(self, batches: Sequence[Batch]) -> list[int | DtmsError]:
+        """All batches in one transaction; per batch the sequence of its last event, or why it was not stored.
+
+        A batch at fault does not spoil the others: the group is undone and each is committed alone.
+        """
+        answers: list[int | DtmsError] = []
+        group: list[Rows] = []
+        for batch in batches:
+            try:
+                group.append(rows_of(batch))
+                answers.append(-1)
+            except Invalid as error:
+                answers.append(error)
+        stored = iter(self._commit(group))
+        return [answer if isinstance(answer, DtmsError) else next(stored) for answer in answers]
+
+    def read(self, read: Read[T]) -> T | DtmsError:
+        """Answer of ``read`` in a transaction of its own."""
+        if self.failure is not None:
+            return self.failure
+        try:
+            with self._connection.begin():
+                return read(self._connection)
+        except DtmsError as error:
+            return error
+        except SQLAlchemyError as error:
+            return database.read_error(error)
+
+    def close(self) -> None:
+        """Close the connection."""
+        database.close(self._connection)
+
+    def _commit(self, group: Sequence[Rows]) -> list[int | DtmsError]:
+        if self.failure is not None:
+            return [self.failure] * len(group)
+        if not group:
+            return []
+        try:
+            return [*self._store(group)]
+        except _OWN_FAULT as error:
+            if len(group) > 1:
+                return [answer for rows in group for answer in self._commit([rows])]
+            return [Invalid(f"The batch contradicts the ledger, nothing was written: {getattr(error, 'orig', error)}")]
+        except (SQLAlchemyError, OSError) as error:
+            answer = database.commit_error(error)
+            if isinstance(answer, StorageFailed):
+                self.failure = answer
+            return [answer] * len(group)
+
+    def _store(self, group: Sequence[Rows]) -> list[int]:
+        last, answers = self._last, []
+        events: list[Row] = []
+        for rows in group:
+            for row in rows.events:
+                last += 1
+                events.append({"sequence": last, **row})
+            answers.append(last)
+        with self._connection.begin():
+            self._execute(self._meta, [row for rows in group for row in rows.facts])
+            self._execute(self._trades, [row for rows in group for row in rows.trades])
+            self._execute(self._intents, [row for rows in group for row in rows.intents])
+            self._execute(self._events, events)
+        if database.identity(self._path) != self._identity:
+            message = f"{self._path} or its log was replaced while the service ran"
+            raise OSError(message)
+        self._last = last
+        return answers
+
+    def _execute(self, statement: Any, rows: list[Row]) -> None:
+        if rows:
+            self._connection.execute(statement, rows)
+
+
+class InlineWriter:
+    """The writer on the event loop itself."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    @classmethod
+    async def start(cls, connect: Callable[[], Writer]) -> InlineWriter:
+        """Open with ``connect``; raises what it raises."""
+        return cls(connect())
+
+    async def commit(self, batch: Batch) -> int:
+        """The sequence of the last event stored so far. Raises `DtmsError`."""
+        return _result(self._writer.commit([batch])[0])
+
+    async def read(self, read: Read[T]) -> T:
+        """Answer of ``read``. Raises `DtmsError`."""
+        return _result(self._writer.read(read))
+
+    @property
+    def failure(self) -> StorageFailed | None:
+        """Why nothing is written any more."""
+        return self._writer.failure
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self._writer.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    ask: Batch | Read[Any]
+    answer: asyncio.Future[Any]
+
+
+class ThreadedWriter:
+    """The writer on its own thread, which alone touches the connection from its opening to its end."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._wake = threading.Condition()
+        self._waiting: list[_Job] = []
+        self._closing = False
+        self.failure: StorageFailed | None = None
+        """Why nothing is written any more."""
+
+    @classmethod
+    async def start(cls, connect: Callable[[], Writer]) -> ThreadedWriter:
+        """Start the thread and open with ``connect`` on it; raises what that raises."""
+        self = cls()
+        opened = self._loop.create_future()
+        # A daemon, because an interpreter that ends without close() must not wait here for ever; what is not answered
+        # is not promised.
+        threading.Thread(target=self._serve, args=(connect, opened), name="ledger-writer", daemon=True).start()
+        await opened
+        return self
+
+    async def commit(self, batch: Batch) -> int:
+        """The sequence of the last event stored so far, after the commit. Raises `DtmsError`."""
+        return int(await self._hand_over(batch))
+
+    async def read(self, read: Read[T]) -> T:
+        """Answer of ``read`` on the writer's connection. Raises `DtmsError`."""
+        answer: T = await self._hand_over(read)
+        return answer
+
+    async def close(self) -> None:
+        """Commit what waits, close the connection, end the thread."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        await asyncio.shield(self._ended)
+
+    async def _hand_over(self, ask: Batch | Read[Any]) -> Any:
+        job = _Job(ask, self._loop.create_future())
+        with self._wake:
+            if self._closing:
+                raise self.failure or StorageBusy("The ledger is closed; nothing was written")
+            self._waiting.append(job)
+            self._wake.notify()
+        return await job.answer
+
+    def _serve(self, connect: Callable[[], Writer], opened: asyncio.Future[None]) -> None:
+        jobs: list[_Job] = []
+        try:
+            with contextlib.closing(connect()) as writer:
+                self._tell([(opened, None)])
+                while jobs := self._take():
+                    self._work(writer, jobs)
+        except DtmsError as error:
+            self._tell([(opened, error)])
+        finally:  # also when the thread dies of a defect: nobody may wait for ever
+            with self._wake:
+                self._closing = True
+                left = [*jobs, *self._waiting]
+            if left:
+                self.failure = StorageFailed()
+            self._tell(
+                [*((job.answer, StorageFailed()) for job in left), (opened, StorageFailed()), (self._ended, None)]
+            )
+
+    def _take(self) -> list[_Job]:
+        """Everything that waits; nothing only when the ledger is closed."""
+        with self._wake:
+            while not self._waiting and not self._closing:
+                self._wake.wait()
+            jobs, self._waiting = self._waiting, []
+            return jobs
+
+    def _work(self, writer: Writer, jobs: Sequence[_Job]) -> None:
+        batches = [(job.answer, job.ask) for job in jobs if isinstance(job.ask, Batch)]
+        if batches:
+            answers = writer.commit([batch for _, batch in batches])
+            self.failure = writer.failure
+            self._tell(zip((answer for answer, _ in batches), answers, strict=True))
+        for job in jobs:
+            if not isinstance(job.ask, Batch):
+                self._tell([(job.answer, writer.read(job.ask))])
+
+    def _tell(self, answers: Iterable[tuple[asyncio.Future[Any], object]]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+            self._loop.call_soon_threadsafe(_settle, list(answers))
+
+
+def _settle(answers: Iterable[tuple[asyncio.Future[Any], object]]) -> None:
+    for future, answer in answers:
+        if future.done():  # its caller was cancelled, or it has its answer
+            continue
+        if isinstance(answer, DtmsError):
+            future.set_exception(_fresh(answer))
+        else:
+            future.set_result(answer)
+
+
+def _result(answer: T | DtmsError) -> T:
+    if isinstance(answer, DtmsError):
+        raise _fresh(answer)
+    return answer
+
+
+def _fresh(error: DtmsError) -> DtmsError:
+    """A copy to raise: one error answers many callers, and each adds its own traceback."""
+    copy = type(error)(error.detail, **error.facts)
+    copy.__cause__ = error.__cause__
+    return copy
