@@ -1,0 +1,216 @@
+"""Everything behind the simulated terminal's functions: market, account file, broker, faults and clock, opened together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dtms_service.terminal.simulated.broker import Broker, Deal, Filled, Levels, No, Terms
+from dtms_service.terminal.simulated.constants import Constants
+from dtms_service.terminal.simulated.faults import Faults, read_number, read_whole
+from dtms_service.terminal.simulated.market import SYNTHETIC, Market, open_market
+from dtms_service.terminal.simulated.requests import parse_request
+from dtms_service.terminal.simulated.rows import DealRow
+from dtms_service.terminal.simulated.series import Quote
+from dtms_service.terminal.simulated.state import State
+from dtms_service.terminal.simulated.store import FORMAT, Store
+from dtms_service.terminal.simulated.timeline import Timeline, read_clock
+
+FILE = "account.db"
+_MARGIN_MODES = {
+    "netting": Constants.ACCOUNT_MARGIN_MODE_RETAIL_NETTING,
+    "exchange": Constants.ACCOUNT_MARGIN_MODE_EXCHANGE,
+    "hedging": Constants.ACCOUNT_MARGIN_MODE_RETAIL_HEDGING,
+}
+
+
+class Desk:
+    """The simulated broker with its market and its file; ``now`` is market time in UTC seconds."""
+
+    def __init__(self, market: Market, state: State, broker: Broker, timeline: Timeline, login: int) -> None:
+        self.market = market
+        self.state = state
+        self.broker = broker
+        self.timeline = timeline
+        self.login = login
+        self.faults = Faults(state)
+        selected = str(state.meta["selected"])
+        self.selected = set(selected.split("\n")) if selected else set()
+
+    @property
+    def now(self) -> float:
+        """Market time up to which everything has happened."""
+        return self.timeline.played
+
+    def play(self) -> None:
+        """Bring the market to the current instant; does nothing when the clock is stepped."""
+        self._play(self.timeline.now())
+        self.save()
+
+    def advance(self, until: float) -> float:
+        """Step the clock to ``until`` (UTC seconds): all that happens on the way, and the new time, in one transaction."""
+        if until > self.now:
+            self._play(until)
+            self.state.set_meta("now", until)
+            self.save()
+        return self.now
+
+    def _play(self, until: float) -> None:
+        """Every tick and every late order in their order of time."""
+        if until <= self.now:
+            return
+        due = sorted(
+            (late for late in self.state.late.values() if late.due <= until), key=lambda late: (late.due, late.id)
+        )
+        for late in due:
+            self.broker.play(self.now, late.due)
+            self.timeline.played = max(self.now, late.due)
+            self.state.drop_late(late.id)
+            judged = self.broker.check(parse_request(json.loads(late.request)), self.now)
+            if not isinstance(judged, No):
+                self.execute(judged)
+        self.broker.play(self.now, until)
+        self.timeline.played = until
+
+    def execute(self, judged: Deal | Levels, reason: int = Constants.DEAL_REASON_EXPERT) -> Filled | None:
+        """Carry out what the broker has accepted. The symbol of a position is always in Market Watch."""
+        if isinstance(judged, Levels):
+            self.broker.change_levels(judged, self.now)
+            return None
+        self.select(judged.series.facts.name)
+        return self.broker.fill(judged, self.now, reason)
+
+    def select(self, symbol: str, *, enable: bool = True) -> None:
+        """Put a symbol into Market Watch or take it out."""
+        if enable != (symbol in self.selected):
+            (self.selected.add if enable else self.selected.discard)(symbol)
+            self.state.set_meta("selected", "\n".join(sorted(self.selected)))
+
+    def save(self) -> None:
+        """Write what has changed, with the instant it belongs to."""
+        if self.state.changed:
+            self.state.set_meta("now", self.now)
+            self.state.set_meta("real", self.timeline.real_of_played())
+            self.state.save()
+
+    def quote(self, symbol: str, time: float | None = None) -> Quote | None:
+        """The quote the terminal shows: at ``time``, else now, unless a standing fault has frozen the feed."""
+        moment = self.now if time is None else time
+        if self.state.faults:
+            for kind in ("stale_ticks", "disconnected", "market_closed"):
+                fault = self.faults.standing(kind, self.now, symbol)
+                if fault is not None:
+                    moment = min(moment, fault.armed_at)
+        return self.market.of(symbol).quote(moment)
+
+
+def open_desk(options: Mapping[str, Any], wall: Callable[[], float] | None) -> Desk:
+    """Open or create the account of ``options`` (see ``backend.open_backend``). Raises ``ValueError`` with one sentence."""
+    folder = Path(str(options["state_dir"])) / "terminal"
+    terms = read_terms(options.get("account") or {})
+    factor = read_clock(options.get("clock", "live"))
+    seed = read_whole(options, "seed", 1, -(2**63), 2**63 - 1) or 0
+    market = open_market(str(options.get("market") or SYNTHETIC), seed, terms.offset)
+    start = _read_start(options.get("start"), market.start)
+    login = login_of(folder)
+    store = Store(folder / FILE)
+    try:
+        facts = {"format": FORMAT, "login": login, "market": market.name, **_facts(terms)}
+        _pin(store, facts)
+        state = State(store)
+        if "now" not in state.meta:
+            _create(state, facts, terms, start)
+        real = state.meta["real"] if factor is not None else None
+        timeline = Timeline(factor, wall, float(state.meta["now"]), real)
+    except ValueError:
+        store.close()
+        raise
+    return Desk(market, state, Broker(market, state, terms), timeline, login)
+
+
+def login_of(folder: Path) -> int:
+    """The simulated login: eight digits that depend on the folder's full path only (R33)."""
+    path = os.path.normcase(str(folder.resolve()))
+    digest = hashlib.blake2b(path.encode(), digest_size=8).digest()
+    return 10_000_000 + int.from_bytes(digest, "little") % 90_000_000
+
+
+def read_terms(account: Mapping[str, Any]) -> Terms:
+    """The account's terms with the defaults of R38. Raises ``ValueError``."""
+    mode = account.get("margin_mode", "hedging")
+    if mode not in _MARGIN_MODES:
+        message = f"simulator.account.margin_mode is {mode!r}; it must be one of {', '.join(_MARGIN_MODES)}"
+        raise ValueError(message)
+    currency = account.get("currency", "USD")
+    if not isinstance(currency, str) or len(currency) != 3 or not currency.isalpha() or not currency.isupper():
+        message = f"simulator.account.currency is {currency!r}; it must be three capital letters such as USD"
+        raise ValueError(message)
+    fifo = account.get("fifo_close", False)
+    if not isinstance(fifo, bool):
+        message = f"simulator.account.fifo_close is {fifo!r}; it must be true or false"
+        raise ValueError(message)
+    try:
+        balance = read_number(account, "balance", 100_000.0, 0.01, 1e12)
+        leverage = read_whole(account, "leverage", 100, 1, 5000)
+        offset = read_number(account, "server_utc_offset", 0.0, -14.0, 14.0)
+    except ValueError as error:
+        message = f"simulator.account.{error}"
+        raise ValueError(message) from error
+    if balance is None or leverage is None or offset is None or offset * 4 != int(offset * 4):
+        message = "simulator.account.server_utc_offset must be a multiple of a quarter of an hour"
+        raise ValueError(message)
+    return Terms(round(balance, 2), currency, leverage, _MARGIN_MODES[mode], fifo, round(offset * 3600))
+
+
+def _facts(terms: Terms) -> dict[str, Any]:
+    return {
+        "balance": terms.balance,
+        "currency": terms.currency,
+        "leverage": terms.leverage,
+        "margin_mode": terms.margin_mode,
+        "fifo_close": int(terms.fifo_close),
+        "server_utc_offset": terms.offset,
+    }
+
+
+def _pin(store: Store, facts: Mapping[str, Any]) -> None:
+    """An account goes on only as what it was opened as; anything else is refused, never replaced."""
+    held = store.meta()
+    for key, value in facts.items():
+        if held and held.get(key) != value:
+            message = (
+                f"{store.path}: this simulated account has {key} {held.get(key)!r}, the settings ask for {value!r};"
+                " go back to the old setting or choose another state folder"
+            )
+            raise ValueError(message)
+
+
+def _create(state: State, facts: Mapping[str, Any], terms: Terms, start: float) -> None:
+    """A new account: one transaction with its terms and the deal that pays the balance in."""
+    for key, value in {**facts, "ticket": 1_000_000, "selected": "", "now": start, "real": None}.items():
+        state.set_meta(key, value)
+    moment = round(start * 1000)
+    balance = Constants.DEAL_TYPE_BALANCE
+    state.put(DealRow(state.ticket(), 0, 0, "", balance, 0, 0.0, 0.0, terms.balance, 0, 0, "initial deposit", moment))
+    state.save()
+
+
+def _read_start(value: Any, default: float) -> float:
+    if value is None:
+        return default
+    try:
+        start = datetime.fromisoformat(value)
+    except (TypeError, ValueError) as error:
+        message = f"simulator.start is {value!r}; it must be a time such as 2025-01-06T08:00:00Z"
+        raise ValueError(message) from error
+    seconds = (start if start.tzinfo else start.replace(tzinfo=UTC)).timestamp()
+    if not (math.isfinite(seconds) and seconds >= 0):
+        message = f"simulator.start is {value!r}; it must not be before 1970"
+        raise ValueError(message)
+    return float(math.floor(seconds))

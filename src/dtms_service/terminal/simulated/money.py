@@ -1,0 +1,71 @@
+"""Profit and margin in the account's currency, by MetaTrader's published formulas (documentation of ``SYMBOL_CALC_MODE``).
+
+* profit: (close - open) * contract size * lots, in the symbol's profit currency, for forex and contracts for difference alike;
+* margin, forex: lots * contract size / leverage, in the base currency; leveraged contract: also times the price; plain contract:
+  lots * contract size * price. All times the symbol's margin rate.
+
+A currency is converted at the bid of a symbol of this market that quotes the pair directly or inverted, else through US dollars,
+else at the catalogue's reference rate.
+"""
+
+from __future__ import annotations
+
+from dtms_service.terminal.simulated.catalogue import REFERENCE_USD, Contract
+from dtms_service.terminal.simulated.constants import Constants
+from dtms_service.terminal.simulated.market import Market
+from dtms_service.terminal.simulated.rows import PositionRow
+
+DIGITS = 2
+"""Decimals of money."""
+
+
+class Money:
+    """Conversions and formulas for one account."""
+
+    def __init__(self, market: Market, currency: str, leverage: int) -> None:
+        self._currency = currency
+        self._leverage = leverage
+        self._pairs = {(each.facts.base, each.facts.profit): each for each in market.series.values()}
+
+    def rate(self, currency: str, time: float) -> float:
+        """Units of the account's currency for one unit of ``currency``."""
+        if currency == self._currency:
+            return 1.0
+        direct = self._quoted(currency, self._currency, time)
+        return direct or self._dollars(currency, time) / self._dollars(self._currency, time)
+
+    def _dollars(self, currency: str, time: float) -> float:
+        if currency == "USD":
+            return 1.0
+        return self._quoted(currency, "USD", time) or REFERENCE_USD.get(currency, 1.0)
+
+    def _quoted(self, base: str, profit: str, time: float) -> float | None:
+        for pair, inverted in (((base, profit), False), ((profit, base), True)):
+            series = self._pairs.get(pair)
+            quote = None if series is None else series.quote(time)
+            if quote is not None:
+                return 1.0 / quote.bid if inverted else quote.bid
+        return None
+
+    def profit(self, facts: Contract, position: PositionRow, price: float, time: float) -> float:
+        """Profit of ``position`` if it were closed at ``price``, rounded to money."""
+        return self.difference(facts, position.sign, position.volume, price - position.price_open, time)
+
+    def difference(self, facts: Contract, sign: int, volume: float, difference: float, time: float) -> float:
+        """Profit of ``volume`` lots over a price difference, rounded to money."""
+        return round(difference * sign * facts.contract_size * volume * self.rate(facts.profit, time), DIGITS)
+
+    def margin(self, facts: Contract, volume: float, price: float, time: float) -> float:
+        """Margin of ``volume`` lots opened at ``price``; not rounded."""
+        units = volume * facts.contract_size * facts.margin_rate
+        if facts.calc_mode == Constants.SYMBOL_CALC_MODE_FOREX:
+            return units / self._leverage * self.rate(facts.base, time)
+        leverage = self._leverage if facts.calc_mode == Constants.SYMBOL_CALC_MODE_CFDLEVERAGE else 1
+        return units * price / leverage * self.rate(facts.profit, time)
+
+    def total_margin(self, facts: Contract, positions: list[PositionRow], time: float) -> float:
+        """Margin of one symbol's positions. Opposite positions are covered: only the larger side counts."""
+        sides = [0.0, 0.0]
+        for position in positions:
+            sides[position.type] += self.margin(facts, position.volume, position.price_open, time)
+        return max(sides)

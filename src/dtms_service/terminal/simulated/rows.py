@@ -1,0 +1,97 @@
+"""What the broker remembers, one record per row of its file. Times are UTC milliseconds, levels and magic 0 where there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PositionRow:
+    """An open position. ``type`` 0 is BUY and 1 is SELL; ``identifier`` stays for life, ``ticket`` may change."""
+
+    ticket: int
+    identifier: int
+    symbol: str
+    type: int
+    volume: float
+    price_open: float
+    sl: float
+    tp: float
+    magic: int
+    reason: int
+    comment: str
+    time_msc: int
+    time_update_msc: int
+
+    @property
+    def sign(self) -> int:
+        """+1 for BUY, -1 for SELL."""
+        return 1 - 2 * self.type
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRow:
+    """A filled order of the history. Nothing waits in this broker: a market order is filled or rejected at once."""
+
+    ticket: int
+    position_id: int
+    symbol: str
+    type: int
+    volume: float
+    price: float
+    sl: float
+    tp: float
+    filling: int
+    magic: int
+    reason: int
+    comment: str
+    time_msc: int
+
+
+@dataclass(frozen=True, slots=True)
+class DealRow:
+    """An execution; type 2 is a balance operation."""
+
+    ticket: int
+    order_ticket: int
+    position_id: int
+    symbol: str
+    type: int
+    entry: int
+    volume: float
+    price: float
+    profit: float
+    magic: int
+    reason: int
+    comment: str
+    time_msc: int
+
+
+@dataclass(frozen=True, slots=True)
+class FaultRow:
+    """An armed fault. ``count`` None means: for as long as its window lasts. ``seen`` counts the calls it looked at."""
+
+    id: int
+    kind: str
+    count: int | None
+    seen: int
+    probability: float
+    seconds: float | None
+    symbol: str | None
+    retcode: int | None
+    seed: int
+    call: str | None
+    ticket: int | None
+    armed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LateRow:
+    """An order whose reply was lost and that executes at ``due`` (UTC seconds); ``request`` is its JSON."""
+
+    id: int
+    due: float
+    request: str
+
+
+Row = PositionRow | OrderRow | DealRow | FaultRow | LateRow
