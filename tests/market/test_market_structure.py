@@ -70,6 +70,21 @@ def test_the_swing_is_not_known_before_its_third_bar_has_closed():
     assert early.swing_high is None
 
 
+def test_a_bar_that_breaks_a_high_below_a_low_both_ways_says_nothing():
+    """The margin of 1 kept the high of 100 whole and the low of 100.8 came above it; then the margin is 0.1."""
+    closes = [99.0] * 3 + [99.5] + [99.0] * 3 + [100.95] * 7 + [100.4]
+    wicks = dict.fromkeys((0, 1, 2, 4, 5, 6), (99.2, 98.8)) | {3: (100.0, 98.9), 14: (100.9, 100.3)}
+    wicks |= {7 + n: (101.1 + n / 10, 100.8 if n == 3 else 100.9 - n / 1000) for n in range(7)}
+    wicks |= {11: (101.5, 100.85), 12: (101.6, 100.85), 13: (101.7, 100.85)}
+    bars = flat_then(closes, wicks)
+    atr = np.full(len(bars), 10.0)
+    known = structure.find(bars.rows(0, 114), atr[:114], K, BETA)
+    assert (known.breaks, known.swing_high, known.swing_low) == ((), 100.0, 100.8)
+    atr[-1] = 1.0
+    both = structure.find(bars, atr, K, BETA)
+    assert (both.breaks, both.swing_high, both.swing_low) == ((), None, None)
+
+
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 10**6), st.integers(101, 999))
 def test_later_bars_never_change_what_was_said(seed, cut):
