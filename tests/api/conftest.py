@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from dtms_service.api.app import make_app
 from dtms_service.api.doors import Access
@@ -123,15 +124,17 @@ DOWN = Report(
 
 
 class FakeAuthority:
-    """An authority of values: positions at the terminal are a dict, everything else follows from the rules of registration."""
+    """An authority of values: positions lie in the book, the rest follows from the rules of registration."""
 
     def __init__(self) -> None:
+        self.empty()
+
+    def empty(self) -> None:
         self.mode = Mode.PROTECT
         self.book = Book(account=ACCOUNT, as_of=T0)
         self.counts = Counts(cycles=124, deep_checks=12, last_cycle_at=T0, next_cycle_at=T0 + 30, started_at=T0 - 3723)
         self.readiness = READY
         self.events: list[Event] = []
-        self.stepped = True
         self.asked: list[Registration] = []
         self.fails: Exception | None = None
         self.time = T0
@@ -213,6 +216,9 @@ class FakeMarket:
     """A simulated broker of values."""
 
     def __init__(self) -> None:
+        self.empty()
+
+    def empty(self) -> None:
         self.positions: dict[int, dict[str, Any]] = {}
         self.faults: list[dict[str, Any]] = []
         self._numbers = itertools.count(1)
@@ -265,25 +271,40 @@ def access(**changes: Any) -> Access:
     return replace(Access(new_id=lambda: f"made-{next(numbers)}"), **changes)
 
 
-def client_of(authority: FakeAuthority, simulator: FakeMarket | None = None, **changes: Any) -> httpx.AsyncClient:
-    app = make_app(authority, simulator=simulator, version="0.1.0", instance_id="7f3a", access=access(**changes))
+def app_of(authority: FakeAuthority, simulator: FakeMarket | None = None, **changes: Any) -> FastAPI:
+    return make_app(authority, simulator=simulator, version="0.1.0", instance_id="7f3a", access=access(**changes))
+
+
+def client_of(app: FastAPI) -> httpx.AsyncClient:
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8001")
 
 
-@pytest.fixture
-def authority() -> FakeAuthority:
-    return FakeAuthority()
+World = tuple[FakeAuthority, FakeMarket, FastAPI]
+
+
+@pytest.fixture(scope="session")
+def world() -> World:
+    """One application for all tests, because building it takes longer than asking it; emptied for each."""
+    authority, market = FakeAuthority(), FakeMarket()
+    return authority, market, app_of(authority, market)
 
 
 @pytest.fixture
-def market() -> FakeMarket:
-    return FakeMarket()
+def authority(world: World) -> FakeAuthority:
+    world[0].empty()
+    return world[0]
 
 
 @pytest.fixture
-async def http(authority: FakeAuthority, market: FakeMarket) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(authority, market) as client:
+def market(world: World) -> FakeMarket:
+    world[1].empty()
+    return world[1]
+
+
+@pytest.fixture
+async def http(world: World, authority: FakeAuthority, market: FakeMarket) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(world[2]) as client:
         yield client
 
 
@@ -295,7 +316,7 @@ def connect(authority: FakeAuthority) -> Connect:
     """Clients with other access rules or without a simulator."""
 
     def make(simulator: FakeMarket | None = None, **changes: Any) -> httpx.AsyncClient:
-        return client_of(authority, simulator, **changes)
+        return client_of(app_of(authority, simulator, **changes))
 
     return make
 
@@ -318,3 +339,8 @@ def action_of() -> Callable[..., Event]:
 @pytest.fixture
 def down() -> Report:
     return DOWN
+
+
+@pytest.fixture
+def access_of() -> Callable[..., Access]:
+    return access

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
@@ -25,14 +27,33 @@ _HEADERS = ["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"]
 
 
 class _Documented(FastAPI):
-    """FastAPI whose document also holds the schema of every error."""
+    """FastAPI whose document holds the schema of every error, and examples with their nulls (FastAPI drops them)."""
+
+    def __init__(self, routers: Sequence[APIRouter], **settings: Any) -> None:
+        super().__init__(**settings)
+        self._routers = routers
+        for router in routers:
+            self.include_router(router)
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document, made once."""
-        if self.openapi_schema is None:
-            schema = super().openapi()
-            schema.setdefault("components", {}).setdefault("schemas", {})["Problem"] = Problem.model_json_schema()
-        return self.openapi_schema or {}
+        if self.openapi_schema is not None:
+            return self.openapi_schema
+        schema = super().openapi()
+        schema.setdefault("components", {}).setdefault("schemas", {})["Problem"] = Problem.model_json_schema()
+        for router in self._routers:
+            for route in router.routes:
+                if isinstance(route, APIRoute):
+                    _with_examples(schema["paths"][route.path], route)
+        return schema
+
+
+def _with_examples(path: dict[str, Any], route: APIRoute) -> None:
+    for method in route.methods or ():
+        for status, given in route.responses.items():
+            for kind, content in given.get("content", {}).items():
+                shown = path[method.lower()]["responses"][str(status)]["content"][kind]
+                shown.update({key: content[key] for key in ("example", "examples") if key in content})
 
 
 def _routers(
@@ -64,7 +85,8 @@ def make_app(
     cross_origin = Middleware(
         CORSMiddleware, allow_origins=sorted(access.origins), allow_methods=_METHODS, allow_headers=_HEADERS
     )
-    app = _Documented(
+    return _Documented(
+        routers,
         title="DTMS",
         summary="The one authority that watches MetaTrader 5 positions and reduces their risk.",
         version=version,
@@ -78,6 +100,3 @@ def make_app(
             Middleware(Gate, access=access, routes=scopes),
         ],
     )
-    for router in routers:
-        app.include_router(router)
-    return app

@@ -86,7 +86,7 @@ class Door:
         if not host_allowed(hosts, self._access.hosts):
             return HostNotAllowed()
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
-        if (origin or site) and not origin_allowed(origin, site, hosts[0], self._access.origins):
+        if (origin is not None or site) and not origin_allowed(origin, site, hosts[0], self._access.origins):
             return OriginNotAllowed()
         return None
 

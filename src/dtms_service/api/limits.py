@@ -8,6 +8,9 @@ from collections.abc import Callable
 _MOST = 4096
 """Callers remembered at most; one that was forgotten starts with a full bucket, as a new one does."""
 
+_ROUNDING = 1e-6
+"""Requests; moments are sums of binary fractions, so that the last request of a burst may seem to be over it."""
+
 EXEMPT = ("/health", "/dtms/health", "/metrics", "/dtms/metrics", "/simulator/")
 
 
@@ -25,9 +28,9 @@ class RateLimit:
         """Take one request from the caller's bucket: 0, or the whole seconds to wait when it is empty."""
         now = self._monotonic()
         full_at = max(self._full_at.get(caller, now), now)
-        missing = (full_at - now) * self._rate
-        if missing + 1.0 > self._burst:
-            return max(1, math.ceil((missing + 1.0 - self._burst) / self._rate))
+        over = (full_at - now) * self._rate + 1.0 - self._burst
+        if over > _ROUNDING:
+            return max(1, math.ceil((over - _ROUNDING) / self._rate))
         if len(self._full_at) >= _MOST and caller not in self._full_at:
             self._forget(now)
         self._full_at[caller] = full_at + 1.0 / self._rate

@@ -1,0 +1,31 @@
+"""Registrations that arrive as files instead of requests: the same validation, the same problem document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic_core import to_json
+
+from dtms_client.wire import TRADES, BatchItemIn
+from dtms_service.api.convert import registration as converted
+from dtms_service.api.errors import problem, row_of
+from dtms_service.api.exchange import parse
+from dtms_service.domain.admission import Registration
+from dtms_service.domain.errors import DtmsError
+
+_ITEM = TypeAdapter(BatchItemIn)
+
+
+def registration(body: Mapping[str, Any]) -> Registration:
+    """A registration out of what a client stored. Raises `Invalid` as the HTTP path would."""
+    item = parse(_ITEM, to_json(body))
+    return converted(item.ticket, item)
+
+
+def refusal(error: DtmsError, name: str) -> Mapping[str, Any] | None:
+    """The problem document of a decision against the registration in file ``name``; None when trying again may help."""
+    if row_of(type(error)).retryable:
+        return None
+    return problem(error, f"{TRADES}/spool", name)

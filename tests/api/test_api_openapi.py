@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import pytest
+
+from dtms_client.wire import BatchOut, Live, Ready, RegistrationOut, TradeList
+from dtms_service.api import examples
+
+
+def operations(world) -> list[tuple[str, dict]]:
+    paths = world[2].openapi()["paths"]
+    return [(f"{method.upper()} {path}", entry) for path, methods in paths.items() for method, entry in methods.items()]
+
+
+def example_count(node: object) -> int:
+    if isinstance(node, dict):
+        return sum(1 for key in node if key in {"example", "examples"}) + sum(example_count(v) for v in node.values())
+    return 0
+
+
+def test_every_operation_has_summary_errors_and_an_example(world):
+    found = operations(world)
+    assert len(found) == 29
+    for name, entry in found:
+        assert entry["summary"], name
+        errors = {status for status in entry["responses"] if status >= "400"}
+        assert {"401", "403", "421", "429", "500"} <= errors, name
+        good = [answer for status, answer in entry["responses"].items() if status < "400"]
+        assert good, name
+        assert all(example_count(answer) for answer in good), name
+
+
+def test_every_error_answer_is_a_problem_with_an_example_per_code(world):
+    for name, entry in operations(world):
+        for status, answer in entry["responses"].items():
+            if status < "400" or (status == "503" and "health" in name):
+                continue
+            content = answer["content"]["application/problem+json"]
+            assert content["schema"] == {"$ref": "#/components/schemas/Problem"}, name
+            for code, sample in content["examples"].items():
+                assert (sample["value"]["code"], sample["value"]["status"]) == (code, int(status))
+
+
+def references(node: object) -> set[str]:
+    if isinstance(node, dict):
+        own = {node["$ref"]} if isinstance(node.get("$ref"), str) else set()
+        return own.union(*(references(value) for value in node.values()), set())
+    if isinstance(node, list):
+        return set().union(*(references(value) for value in node), set())
+    return set()
+
+
+def test_every_reference_leads_somewhere(world):
+    document = world[2].openapi()
+    for reference in references(document):
+        node = document
+        for part in reference.removeprefix("#/").split("/"):
+            node = node[part]
+
+
+def test_writing_operations_show_what_to_send(world):
+    bodies = {name for name, entry in operations(world) if "requestBody" in entry}
+    assert bodies == {
+        "PUT /dtms/trades/{ticket}",
+        "POST /dtms/trades/batch",
+        "POST /dtms/trade/enable",
+        "POST /simulator/positions",
+        "PATCH /simulator/positions/{ticket}",
+        "POST /simulator/advance",
+        "POST /simulator/faults",
+    }
+
+
+def test_operation_ids_are_unique(world):
+    ids = [entry["operationId"] for _, entry in operations(world)]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
+async def test_the_document_is_served(http, path):
+    assert (await http.get(path)).status_code == 200
+
+
+def test_examples_are_what_the_wire_says(world):
+    for example, model in ((examples.PROTECTED, RegistrationOut), (examples.BATCH, BatchOut)):
+        assert model.model_validate(example).model_dump(mode="json") == example
+    shown = {
+        name: entry["responses"]["200"]["content"]["application/json"]["example"] for name, entry in operations(world)
+    }
+    TradeList.model_validate(shown["GET /dtms/trades"])
+    Live.model_validate(shown["GET /health/live"])
+    Ready.model_validate(shown["GET /health/ready"])
+
+
+def keys(node: object) -> object:
+    return {key: keys(value) for key, value in node.items()} if isinstance(node, dict) else None
+
+
+async def test_examples_of_old_envelopes_have_the_keys_of_real_answers(http, authority, position_of, action_of):
+    authority.at_terminal(position_of(123456))
+    enabled = (await http.post("/dtms/trade/enable", json=examples.ENABLE)).json()
+    assert keys(enabled) == keys(examples.ENABLED)
+    assert keys((await http.get("/dtms/trade/123456")).json()) == keys(examples.TRADE_INFO)
+    status = (await http.get("/dtms/status")).json()
+    shown = examples.STATUS["dtms_status"] | {"trades_by_state": {"HEALTHY": 1}}
+    assert keys(status) == keys(examples.STATUS | {"dtms_status": shown})
+    assert set((await http.get("/dtms/actions")).json()) == set(examples.ACTIONS)
+    assert set((await http.get("/dtms/trades/123456/explain")).json()) == set(examples.EXPLANATION)
+    assert set((await http.get("/dtms/trades/123456/history")).json()) == set(examples.HISTORY)
+    assert keys((await http.get("/dtms/engine")).json()["engine_info"]).keys() == examples.ENGINE["engine_info"].keys()
