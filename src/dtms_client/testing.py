@@ -1,0 +1,174 @@
+"""A DTMS in memory, for the tests of programs that use the client.
+
+::
+
+    dtms = FakeDtms()
+    client = DtmsClient("http://dtms.test", transport=dtms, spool="off")
+    client.register(1001, symbol="EURUSD", side="buy")
+    assert 1001 in dtms.trades
+
+Works with `DtmsClient` and `AsyncDtmsClient`. It answers as the service does, but it trades nothing and checks no
+terminal. With ``spool="always"`` set ``DTMS_SPOOL_DIR`` to a temporary folder, so that no real outbox sees test trades.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from dtms_client.wire import ACTIONS, HEALTH_LIVE, HEALTH_READY, STATUS, TRADES, BatchItemIn, BatchItemOut, TradeOut
+
+_TICKET = re.compile(rf"{TRADES}/(\d+)(?:/(explain|history))?")
+_EPOCH = "2026-01-05T08:00:00.000Z"
+
+
+class FakeDtms(httpx.MockTransport):
+    """Change its attributes to play what the service may do."""
+
+    def __init__(self) -> None:
+        super().__init__(self._handle)
+        self.trades: dict[int, dict[str, Any]] = {}
+        """Ticket -> the trade as the service would show it."""
+        self.requests: list[httpx.Request] = []
+        """Everything that arrived, oldest first."""
+        self.reachable = True
+        """False: connections are refused."""
+        self.accepting = True
+        """False: 503 ``not_accepting`` to every registration."""
+        self.ready = True
+        self.mode = "protect"
+        """``observe``: registrations are answered ``observed``."""
+        self.refusals: dict[int, tuple[int, str]] = {}
+        """Ticket -> (status, code) that its registration is refused with, e.g. ``(409, "registration_conflict")``."""
+
+    def _handle(self, request: httpx.Request) -> httpx.Response:
+        if not self.reachable:
+            raise httpx.ConnectError("refused", request=request)
+        self.requests.append(request)
+        path = request.url.path
+        found = _TICKET.fullmatch(path)
+        if path == HEALTH_LIVE:
+            return httpx.Response(200, json={"status": "live", **self._who()})
+        if path == HEALTH_READY:
+            return self._ready()
+        if path == f"{TRADES}/batch" and request.method == "POST":
+            return self._batch(request)
+        if found and request.method == "PUT":
+            return self._put(int(found[1]), from_json(request.content or b"{}"))
+        if request.method == "GET":
+            return self._read(path, found)
+        return _refusal(405, "method_not_allowed")
+
+    def _read(self, path: str, found: re.Match[str] | None) -> httpx.Response:
+        if found is None:
+            return self._overview(path)
+        trade = self.trades.get(int(found[1]))
+        if trade is None:
+            return _refusal(404, "trade_not_found")
+        if found[2] == "history":
+            return httpx.Response(200, json={"events": []})
+        return httpx.Response(200, json={"ticket": trade["ticket"], "score": None} if found[2] else trade)
+
+    def _overview(self, path: str) -> httpx.Response:
+        if path == TRADES:
+            trades = list(self.trades.values())
+            body = {"trades": trades, "count": len(trades), "next_cursor": None, "as_of": _EPOCH}
+            return httpx.Response(200, json=body)
+        if path == STATUS:
+            inner = {
+                "system_active": True,
+                "active_trades": len(self.trades),
+                "trades_by_state": {},
+                "uptime": "0:00:01",
+            }
+            body = {"success": True, "dtms_status": inner, "phase": "ready", "mode": self.mode, "error": None}
+            return httpx.Response(200, json=body | {"instance_id": "fake"})
+        if path == ACTIONS:
+            return httpx.Response(200, json={"success": True, "action_history": [], "total_actions": 0, "error": None})
+        return _refusal(404, "not_found")
+
+    def _ready(self) -> httpx.Response:
+        reasons = [] if self.ready else [{"code": "connecting", "detail": "the terminal is not connected yet"}]
+        body = {"status": "ready" if self.ready else "not_ready", "phase": "ready" if self.ready else "connecting"}
+        rest = {"accepting": self.accepting, "mode": self.mode, "account": None, "reasons": reasons, "checks": {}}
+        return httpx.Response(200 if self.ready else 503, json=body | rest | self._who())
+
+    def _put(self, ticket: int, body: Mapping[str, Any]) -> httpx.Response:
+        if not self.accepting:
+            return _refusal(503, "not_accepting", {"Retry-After": "2"})
+        result = self._admit({**body, "ticket": ticket})
+        if result.error is not None:
+            return _refusal(result.status, result.error["code"])
+        answer = {"outcome": result.outcome, "protected": result.protected, "replayed": result.status == 200}
+        return httpx.Response(result.status, json=answer | {"trade": self.trades[ticket], "kind": "mt5"})
+
+    def _batch(self, request: httpx.Request) -> httpx.Response:
+        if not self.accepting:
+            return _refusal(503, "not_accepting", {"Retry-After": "2"})
+        results = [self._admit(item) for item in from_json(request.content)["trades"]]
+        refused = sum(result.error is not None for result in results)
+        body = {"results": [result.model_dump() for result in results], "rejected": refused}
+        return httpx.Response(200, json=body | {"accepted": len(results) - refused})
+
+    def _admit(self, body: Mapping[str, Any]) -> BatchItemOut:
+        try:
+            item = BatchItemIn.model_validate(body)
+        except ValidationError:
+            return BatchItemOut(ticket=body.get("ticket"), status=422, error=_problem(422, "validation_failed"))
+        if item.ticket in self.refusals:
+            status, code = self.refusals[item.ticket]
+            return BatchItemOut(ticket=item.ticket, status=status, error=_problem(status, code))
+        known, protects = item.ticket in self.trades, self.mode == "protect"
+        self.trades.setdefault(item.ticket, _trade(item, protected=protects))
+        outcome = ("already_protected" if known else "protected") if protects else "observed"
+        status = 200 if known or not protects else 201
+        return BatchItemOut.model_validate(
+            {"ticket": item.ticket, "status": status, "outcome": outcome, "protected": protects}
+        )
+
+    def _who(self) -> dict[str, str]:
+        return {"service": "dtms", "instance_id": "fake", "version": "0"}
+
+
+def _problem(status: int, code: str) -> dict[str, Any]:
+    retryable = status in {429, 500, 503}
+    words = {"title": code, "detail": f"the fake was told to answer {code}"}
+    return {"status": status, "code": code, "definite": status != 500, "retryable": retryable, **words}
+
+
+def _refusal(status: int, code: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
+    return httpx.Response(status, json=_problem(status, code), headers=dict(headers or {}))
+
+
+def _trade(item: BatchItemIn, *, protected: bool) -> dict[str, Any]:
+    volume = item.volume or 0.01
+    nothing = dict.fromkeys(TradeOut.model_fields)
+    return nothing | {
+        "ticket": item.ticket,
+        "identifier": item.ticket,
+        "symbol": item.symbol or "",
+        "side": item.side,
+        "volume": volume,
+        "initial_volume": volume,
+        "closed_volume": 0.0,
+        "entry_price": item.entry_price,
+        "stop_loss": item.stop_loss,
+        "take_profit": item.take_profit,
+        "state": "HEALTHY",
+        "state_since": _EPOCH,
+        "coverage": 0.0,
+        "owner": "dtms",
+        "protected": protected,
+        "armed": False,
+        "flags": [],
+        "deadlines": {},
+        "obligations": [],
+        "registered_at": _EPOCH,
+        "source": item.source,
+        "strategy_type": item.strategy_type,
+    }
