@@ -1,6 +1,7 @@
 """Bars as arrays: the one form in which prices travel from the terminal to the indicators. numpy only.
 
-Reading bar files and building longer bars from shorter ones live here too, because both the simulated terminal and replay need them.
+Reading bar files and building longer bars from shorter ones live here too, because both the simulated terminal and
+replay need them.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ _NAME = re.compile(r"^(?P<symbol>.+?)_(?P<timeframe>M1|M5|M15|M30|H1|H4|D1)(?:_.
 class Bars:
     """Bars of one symbol and timeframe, oldest first, one row per bar.
 
-    ``time`` int64 opening times in seconds UTC, strictly increasing; prices and ``tick_volume`` float64; ``spread`` int64 in points.
-    The newest row may be a bar that is still forming.
+    ``time`` int64 opening times in seconds UTC, strictly increasing; prices and ``tick_volume`` float64; ``spread``
+    int64 in points. The newest row may be a bar that is still forming.
     """
 
     time: NDArray[np.int64]
@@ -56,7 +57,7 @@ class Bars:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BarFile:
-    """What a bar file holds. Unknown volumes and spreads are 0 in ``bars`` and False in the masks; the reader invents nothing."""
+    """What a bar file holds. Unknown volumes and spreads are 0 in ``bars`` and False in the masks."""
 
     symbol: str
     seconds: int
@@ -83,8 +84,9 @@ def join(parts: list[Bars]) -> Bars:
 
 
 def aggregate(bars: Bars, seconds: int, offset: float = 0.0) -> Bars:
-    """Longer bars of ``seconds`` from shorter ones. A span without bars has no bar; volumes add up; the spread is the last one.
+    """Longer bars of ``seconds`` from shorter ones.
 
+    A span without bars has no bar; volumes add up; the spread is the last one.
     ``offset`` (seconds) is the wall clock on which bars begin: a D1 bar opens at the server's midnight, not at UTC's.
     """
     if not len(bars):
@@ -105,7 +107,7 @@ def aggregate(bars: Bars, seconds: int, offset: float = 0.0) -> Bars:
 
 
 def name_parts(path: Path) -> tuple[str, int]:
-    """Symbol and bar length of a file named ``SYMBOL_TF_anything.csv[.gz]``. Raises ``ValueError`` for any other name."""
+    """Symbol and bar length of a file named ``SYMBOL_TF_anything.csv[.gz]``; ``ValueError`` for any other name."""
     match = _NAME.match(path.name)
     if match is None:
         message = f"{path}: a bar file is named SYMBOL_TF_anything.csv or .csv.gz, for example EURUSD_M1_2024.csv"
@@ -114,7 +116,7 @@ def name_parts(path: Path) -> tuple[str, int]:
 
 
 def read_bar_file(path: Path, export_offset: float = 0.0) -> BarFile:
-    """Read ``time_utc,open,high,low,close,tick_volume,spread_points`` (CSV or CSV.gz) or MetaTrader 5's own tab-separated export.
+    """Read a bar file: CSV or CSV.gz with the columns of ``COLUMNS``, or MetaTrader 5's own tab-separated export.
 
     An export carries the server's wall clock; ``export_offset`` (seconds ahead of UTC) is taken off its times.
     Raises ``ValueError`` with one sentence that names the file and, where there is one, the line.

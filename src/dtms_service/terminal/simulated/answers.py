@@ -1,4 +1,4 @@
-"""The broker's records as the structures that MetaTrader5 hands out. ``offset`` seconds are added to every time field."""
+"""The broker's records as MetaTrader5's structures. ``offset`` seconds are added to every time field."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def deal(row: DealRow, offset: int) -> Struct:
     """A deal of the history."""
     moment = row.time_msc + offset * 1000
     return TradeDeal((
-        row.ticket, row.order_ticket, moment // 1000, moment, row.type, row.entry, row.magic, row.position_id, row.reason,
-        row.volume, row.price, 0.0, 0.0, row.profit, 0.0, row.symbol, row.comment, "",
+        row.ticket, row.order_ticket, moment // 1000, moment, row.type, row.entry, row.magic, row.position_id,
+        row.reason, row.volume, row.price, 0.0, 0.0, row.profit, 0.0, row.symbol, row.comment, "",
     ))  # fmt: skip
 
 

@@ -1,8 +1,8 @@
-"""The simulated terminal: module-shaped, with the functions, argument rules, structures and errors of MetaTrader5 5.0.6231.
+"""The simulated terminal: functions, argument rules, structures and errors of the module MetaTrader5 5.0.6231.
 
-Facts and their sources are in the conformance list C01 to C60; a comment names the entry where the behaviour looks odd. Beyond
-MetaTrader5 it has ``simulator_*`` (control; INTERFACE 3.6) and ``took``. Not offered: pending orders, close-by, ticks history, market
-depth; ``order_send`` answers 10013 to the first two.
+Facts and their sources are in the conformance list C01 to C60; a comment names the entry where the behaviour looks
+odd. Beyond MetaTrader5 it has ``simulator_*`` (control; INTERFACE 3.6) and ``took``. Not offered: pending orders,
+close-by, ticks history, market depth; ``order_send`` answers 10013 to the first two.
 """
 
 from __future__ import annotations
@@ -11,9 +11,6 @@ import json
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from datetime import datetime
-from fnmatch import translate
-from re import fullmatch
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,25 +18,38 @@ from numpy.typing import NDArray
 
 from dtms_service.market.bars import Bars
 from dtms_service.terminal.simulated import answers
-from dtms_service.terminal.simulated.broker import BUY, Deal, Filled, Levels, No
+from dtms_service.terminal.simulated.arguments import (
+    AUTHORIZATION,
+    BAD_ARGUMENTS,
+    BAD_PARAMS,
+    CALL_FAILED,
+    NO_LINK,
+    NOT_FOUND,
+    OK,
+    REPLY_LOST,
+    BadArgument,
+    Failed,
+    NegativeNumber,
+    c_types,
+    history_filter,
+    in_group,
+    moment_of,
+    parse_request,
+    pending,
+    position_filter,
+    timeframe_seconds,
+)
+from dtms_service.terminal.simulated.broker import Filled
 from dtms_service.terminal.simulated.constants import Constants
 from dtms_service.terminal.simulated.control import Control
 from dtms_service.terminal.simulated.desk import Desk, open_desk
-from dtms_service.terminal.simulated.requests import BadArgument, NegativeNumber, parse_request
 from dtms_service.terminal.simulated.rows import FaultRow, LateRow, PositionRow
+from dtms_service.terminal.simulated.rules import BUY, Deal, Levels, No
 from dtms_service.terminal.simulated.series import Series
 from dtms_service.terminal.simulated.structs import OrderCheckResult, OrderSendResult, Struct, Tick
 
 _T = TypeVar("_T")
 _Acting = Mapping[str, FaultRow]
-
-_OK = (Constants.RES_S_OK, "Success")
-_CALL_FAILED = (Constants.RES_E_FAIL, "Terminal: Call failed")
-_BAD_PARAMS = (Constants.RES_E_INVALID_PARAMS, "Terminal: Invalid params")
-_NOT_FOUND = (Constants.RES_E_NOT_FOUND, "Terminal: Not found")
-_NO_LINK = (Constants.RES_E_INTERNAL_FAIL_CONNECT, "No IPC connection")
-_REPLY_LOST = (Constants.RES_E_INTERNAL_FAIL_RECEIVE, "IPC recv failed")
-_AUTHORIZATION = (Constants.RES_E_AUTH_FAILED, "Terminal: Authorization failed")
 
 _DONE = "Request executed"
 _TEXTS = {
@@ -73,14 +83,6 @@ _TEXTS = {
 _LONGEST_SYMBOL = 29
 
 
-class _Failed(Exception):
-    """The call fails with this ``last_error``."""
-
-    def __init__(self, error: tuple[int, str]) -> None:
-        super().__init__(error[1])
-        self.error = error
-
-
 def open_backend(
     options: Mapping[str, Any],
     *,
@@ -89,12 +91,13 @@ def open_backend(
 ) -> SimulatedTerminal:
     """Open the simulated terminal of a state folder, or create its account.
 
-    ``options``: ``state_dir``; ``market`` (``synthetic``, a bar file or a folder of them); ``seed``; ``clock`` (``live``, a factor,
-    ``stepped``); ``start`` (ISO UTC or None; read only when the account is created); ``account`` (``balance, currency, leverage,
-    margin_mode, fifo_close, server_utc_offset``). ``wall`` gives the real time and is needed unless the clock is stepped.
+    ``options``: ``state_dir``; ``market`` (``synthetic``, a bar file or a folder of them); ``seed``; ``clock``
+    (``live``, a factor, ``stepped``); ``start`` (ISO UTC or None; read only when the account is created); ``account``
+    (``balance, currency, leverage, margin_mode, fifo_close, server_utc_offset``). ``wall`` gives the real time and is
+    needed unless the clock is stepped.
 
-    Raises ``ValueError`` with one sentence when an option cannot be used, a bar file is unreadable or wrong (file and line are named),
-    or the account on disk belongs to another market or other terms.
+    Raises ``ValueError`` with one sentence when an option cannot be used, a bar file is unreadable or wrong (file and
+    line are named), or the account on disk belongs to another market or other terms.
     """
     return SimulatedTerminal(open_desk(options, wall), sleep)
 
@@ -106,7 +109,7 @@ class SimulatedTerminal(Constants):
         self._desk = desk
         self._sleep = sleep
         self._connected = False
-        self._error = _OK
+        self._error = OK
         self._took = 0.0
         self._requests = 0
         self._control = Control(desk)
@@ -120,7 +123,7 @@ class SimulatedTerminal(Constants):
         self.simulator_clear_faults = self._control.clear_faults
         self.simulator_market = self._control.market
 
-    # --- connection -------------------------------------------------------------------------------------------------------------
+    # --- connection ---
 
     def initialize(self, *args: Any, **kwargs: Any) -> bool:
         """Attach; a second call is a reconnect. ``login=`` must be this account's."""
@@ -136,7 +139,7 @@ class SimulatedTerminal(Constants):
         """Log in to this account; any other is refused and leaves the connection as it was."""
         self._begin()
         if not self._connected:
-            self._error = _NO_LINK
+            self._error = NO_LINK
             return False
         return self._authorized(args[0] if args else kwargs.get("login"))
 
@@ -144,8 +147,8 @@ class SimulatedTerminal(Constants):
         if login is not None and not isinstance(login, int):
             self._error = (Constants.RES_E_INVALID_PARAMS, 'Invalid "login" argument')
         elif login not in {None, 0, self._desk.login}:
-            self._error = _AUTHORIZATION
-        return self._error == _OK
+            self._error = AUTHORIZATION
+        return self._error == OK
 
     def shutdown(self) -> bool:
         """Detach; always True (C03)."""
@@ -157,7 +160,7 @@ class SimulatedTerminal(Constants):
         """``(500, build, date)``; zeros without a connection (C02)."""
         self._begin()
         if not self._connected:
-            self._error = _NO_LINK
+            self._error = NO_LINK
             return (0, 0, "")
         return (500, answers.BUILD, "16 Sep 2026")
 
@@ -166,14 +169,14 @@ class SimulatedTerminal(Constants):
         return self._error
 
     def took(self) -> float:
-        """Market seconds that the latest call took by a fault while the clock is stepped; 0.0 when time passes by itself."""
+        """Market seconds the latest call took by a fault; 0.0 unless the clock is stepped."""
         return self._took
 
     def close(self) -> None:
         """Let go of the account's file."""
         self._desk.state.close()
 
-    # --- account and symbols ----------------------------------------------------------------------------------------------------
+    # --- account and symbols ---
 
     def terminal_info(self) -> Struct | None:
         """The terminal."""
@@ -198,7 +201,7 @@ class SimulatedTerminal(Constants):
             self._begin()
             self._error = (Constants.RES_E_INVALID_PARAMS, "Invalid arguments")
             return False
-        names = [name for name in self._desk.market.series if _in_group(name, group)]
+        names = [name for name in self._desk.market.series if in_group(name, group)]
         return self._run("symbols_get", None, lambda _: tuple(self._symbol(name) for name in names))
 
     def symbol_info(self, symbol: str, /) -> Struct | None:
@@ -232,7 +235,7 @@ class SimulatedTerminal(Constants):
         def select(_: _Acting) -> bool:
             held = {row.symbol for row in self._desk.state.positions.values()}
             if symbol not in self._desk.market.series or (not enable and symbol in held):
-                raise _Failed(_CALL_FAILED)
+                raise Failed(CALL_FAILED)
             self._desk.select(symbol, enable=bool(enable))
             self._desk.save()
             return True
@@ -241,21 +244,21 @@ class SimulatedTerminal(Constants):
 
     def _series(self, symbol: Any) -> Series:
         if not isinstance(symbol, str):
-            raise _Failed((Constants.RES_E_INVALID_PARAMS, "Invalid arguments"))
+            raise Failed(BAD_ARGUMENTS)
         if len(symbol) > _LONGEST_SYMBOL:
-            raise _Failed((Constants.RES_E_INVALID_PARAMS, 'Invalid "symbol" argument'))
+            raise Failed((Constants.RES_E_INVALID_PARAMS, 'Invalid "symbol" argument'))
         series = self._desk.market.series.get(symbol)
         if series is None:
-            raise _Failed(_NOT_FOUND)
+            raise Failed(NOT_FOUND)
         return series
 
-    # --- bars -------------------------------------------------------------------------------------------------------------------
+    # --- bars ---
 
     def copy_rates_from_pos(
         self, symbol: str, timeframe: int, start_pos: int, count: int, /
     ) -> NDArray[np.void] | None:
         """The newest ``count`` bars before position ``start_pos``; position 0 is the forming bar (C18)."""
-        _c_types("copy_rates_from_pos", (symbol, str), (timeframe, int), (start_pos, int), (count, int))
+        c_types("copy_rates_from_pos", (symbol, str), (timeframe, int), (start_pos, int), (count, int))
 
         def copy(_: _Acting) -> NDArray[np.void]:
             bars = self._bars(symbol, timeframe, start_pos + count)
@@ -265,48 +268,48 @@ class SimulatedTerminal(Constants):
 
     def copy_rates_from(self, symbol: str, timeframe: int, date_from: Any, count: int, /) -> NDArray[np.void] | None:
         """The ``count`` bars up to the server time ``date_from``."""
-        _c_types("copy_rates_from", (symbol, str), (timeframe, int), (count, int))
+        c_types("copy_rates_from", (symbol, str), (timeframe, int), (count, int))
 
         def copy(_: _Acting) -> NDArray[np.void]:
             bars = self._bars(symbol, timeframe, answers.MAX_BARS - 1)
-            end = int(np.searchsorted(bars.time, _moment(date_from) - self._desk.broker.terms.offset, side="right"))
+            end = int(np.searchsorted(bars.time, moment_of(date_from) - self._desk.broker.terms.offset, side="right"))
             return self._rates(bars.rows(max(0, end - count), end))
 
         return self._run("copy_rates_from", None, copy, (symbol,))
 
     def copy_rates_range(self, symbol: str, timeframe: int, date_from: Any, date_to: Any, /) -> NDArray[np.void] | None:
         """Bars that open between two server times, both included."""
-        _c_types("copy_rates_range", (symbol, str), (timeframe, int))
+        c_types("copy_rates_range", (symbol, str), (timeframe, int))
 
         def copy(_: _Acting) -> NDArray[np.void]:
             bars, offset = self._bars(symbol, timeframe, answers.MAX_BARS - 1), self._desk.broker.terms.offset
-            begin = int(np.searchsorted(bars.time, _moment(date_from) - offset))
-            end = int(np.searchsorted(bars.time, _moment(date_to) - offset, side="right"))
+            begin = int(np.searchsorted(bars.time, moment_of(date_from) - offset))
+            end = int(np.searchsorted(bars.time, moment_of(date_to) - offset, side="right"))
             return self._rates(bars.rows(begin, end))
 
         return self._run("copy_rates_range", None, copy, (symbol,))
 
     def _bars(self, symbol: str, timeframe: int, count: int) -> Bars:
         series = self._series(symbol)
-        seconds = _seconds(timeframe)
+        seconds = timeframe_seconds(timeframe)
         if seconds is None or count < 1 or count >= answers.MAX_BARS:
-            raise _Failed(_BAD_PARAMS)
+            raise Failed(BAD_PARAMS)
         return series.bars(seconds, self._desk.now, count, self._desk.broker.terms.offset)
 
     def _rates(self, bars: Bars) -> NDArray[np.void]:
         return answers.rates(bars, self._desk.broker.terms.offset)
 
-    # --- positions and history --------------------------------------------------------------------------------------------------
+    # --- positions and history ---
 
     def positions_total(self) -> int | None:
         """Number of open positions."""
         return self._run("positions_total", None, lambda _: len(self._desk.state.positions))
 
     def positions_get(self, *args: Any, **kwargs: Any) -> tuple[Struct, ...] | None:
-        """Open positions by ``ticket``, ``symbol`` or ``group``, the first of these that is given (C08); () when there is none."""
+        """Open positions by ``ticket``, else ``symbol``, else ``group`` (C08); () when there is none."""
 
         def get(acting: _Acting) -> tuple[Struct, ...]:
-            chosen = _chooser(args, kwargs)
+            chosen = position_filter(args, kwargs)
             if "ticket_changed" in acting:
                 self._change_ticket(acting["ticket_changed"])
             rows = list(self._desk.state.positions.values())
@@ -334,7 +337,7 @@ class SimulatedTerminal(Constants):
         """Waiting orders: none ever waits here."""
 
         def get(_: _Acting) -> tuple[Struct, ...]:
-            _chooser(args, kwargs)
+            position_filter(args, kwargs)
             return ()
 
         return self._run("orders_get", None, get)
@@ -344,7 +347,7 @@ class SimulatedTerminal(Constants):
         offset = self._desk.broker.terms.offset
 
         def get(_: _Acting) -> tuple[Struct, ...]:
-            wanted = _history(args, kwargs)
+            wanted = history_filter(args, kwargs)
             rows = self._desk.state.orders.values()
             found = (r for r in rows if wanted(r.ticket, r.position_id, r.time_msc // 1000 + offset, r.symbol))
             return tuple(answers.order(row, offset) for row in found)
@@ -352,11 +355,11 @@ class SimulatedTerminal(Constants):
         return self._run("history_orders_get", None, get)
 
     def history_deals_get(self, *args: Any, **kwargs: Any) -> tuple[Struct, ...] | None:
-        """Deals by two dates (and ``group=``), ``ticket=`` (of the order; at most one) or ``position=`` (the identifier)."""
+        """Deals by two dates (and ``group=``), ``ticket=`` (the order's; at most one) or ``position=`` (identifier)."""
         offset = self._desk.broker.terms.offset
 
         def get(_: _Acting) -> tuple[Struct, ...]:
-            wanted = _history(args, kwargs)
+            wanted = history_filter(args, kwargs)
             position = kwargs.get("position")
             state = self._desk.state
             rows = state.deals if args or position is None else state.deals_of.get(position, [])
@@ -375,10 +378,10 @@ class SimulatedTerminal(Constants):
         found = self.history_deals_get(date_from, date_to)
         return None if found is None else len(found)
 
-    # --- trading ----------------------------------------------------------------------------------------------------------------
+    # --- trading ---
 
     def order_check(self, *args: Any, **kwargs: Any) -> Struct | None:
-        """What an order would do to the account's money; retcode 0 and ``Done`` when nothing speaks against it (C26)."""
+        """What an order would do to the money; retcode 0 and ``Done`` when nothing speaks against it (C26)."""
         request = self._request("order_check", args, kwargs)
         if request is None:
             return None
@@ -407,7 +410,7 @@ class SimulatedTerminal(Constants):
 
     def order_calc_margin(self, action: int, symbol: str, volume: float, price: float, /) -> float | None:
         """Margin of a new position in the account's currency."""
-        _c_types("order_calc_margin", (action, int), (symbol, str), (volume, float), (price, float))
+        c_types("order_calc_margin", (action, int), (symbol, str), (volume, float), (price, float))
         money = self._desk.broker.money
         return self._run(
             "order_calc_margin",
@@ -420,7 +423,7 @@ class SimulatedTerminal(Constants):
         self, action: int, symbol: str, volume: float, price_open: float, price_close: float, /
     ) -> float | None:
         """Profit of a position between two prices in the account's currency."""
-        _c_types(
+        c_types(
             "order_calc_profit",
             (action, int),
             (symbol, str),
@@ -440,7 +443,7 @@ class SimulatedTerminal(Constants):
         """The parsed request; None with ``last_error`` set where the package refuses the call."""
         self._begin()
         if not self._connected:
-            self._error = _NO_LINK
+            self._error = NO_LINK
             return None
         if args and kwargs:
             self._error = (Constants.RES_E_INVALID_PARAMS, "Unnamed arguments not allowed")
@@ -455,7 +458,7 @@ class SimulatedTerminal(Constants):
             self._error = (Constants.RES_E_INVALID_PARAMS, str(error))
             return None
         except NegativeNumber as error:
-            raise _pending(call) from error
+            raise pending(call) from error
 
     def _symbol_of(self, request: Struct) -> str:
         position = self._desk.state.positions.get(request.position)
@@ -470,17 +473,17 @@ class SimulatedTerminal(Constants):
             }
             return self._answer(request, forced.retcode or code.get(forced.kind, 0), sent=True)
         if "reply_lost_not_executed" in acting:
-            raise _Failed(_REPLY_LOST)
+            raise Failed(REPLY_LOST)
         if "executed_late" in acting:
             self._delay_order(request, acting["executed_late"])
-            raise _Failed(_REPLY_LOST)
+            raise Failed(REPLY_LOST)
         judged = self._desk.broker.check(request, self._desk.now)
         if isinstance(judged, No):
             result = self._answer(request, judged.retcode, sent=not judged.local, text=_text(judged))
         else:
             result = self._execute(request, judged, acting)
         if "reply_lost_executed" in acting:
-            raise _Failed(_REPLY_LOST)
+            raise Failed(REPLY_LOST)
         return result
 
     def _execute(self, request: Struct, judged: Deal | Levels, acting: _Acting) -> Struct:
@@ -504,7 +507,7 @@ class SimulatedTerminal(Constants):
     def _answer(
         self, request: Struct, retcode: int, *, sent: bool, text: str | None = None, filled: Filled | None = None
     ) -> Struct:
-        """A result. Only an executed deal carries numbers (C35); a request that never left has no ``request_id`` (C33)."""
+        """A result. Only a deal carries numbers (C35); what never left has no ``request_id`` (C33)."""
         self._requests += sent
         number = self._requests if sent else 0
         comment = _TEXTS.get(retcode, f"Retcode {retcode}") if text is None else text
@@ -515,10 +518,10 @@ class SimulatedTerminal(Constants):
         order, deal, volume, price = filled.order, filled.deal, filled.volume, filled.price
         return OrderSendResult((retcode, deal, order, volume, price, bid, ask, comment, number, 0, request))
 
-    # --- every call -------------------------------------------------------------------------------------------------------------
+    # --- every call ---
 
     def _begin(self) -> None:
-        self._error = _OK
+        self._error = OK
         self._took = 0.0
 
     def _run(
@@ -530,10 +533,10 @@ class SimulatedTerminal(Constants):
         *,
         deal: bool = False,
     ) -> _T:
-        """One call: market brought up to now, faults met, then ``body``; ``failure`` with ``last_error`` set when it fails."""
+        """One call: market brought up to now, faults met, then ``body``; ``failure`` when it fails."""
         self._begin()
         if not self._connected:
-            self._error = _NO_LINK
+            self._error = NO_LINK
             return failure
         desk = self._desk
         desk.play()
@@ -543,15 +546,15 @@ class SimulatedTerminal(Constants):
                 self._delay(acting[kind].seconds or 0.0)
         if "hang" in acting or "read_none" in acting:
             # A hung call never did its work, whether its process is killed meanwhile or not.
-            self._error = _REPLY_LOST if "hang" in acting else _CALL_FAILED
+            self._error = REPLY_LOST if "hang" in acting else CALL_FAILED
             return failure
         try:
             return body(acting)
-        except _Failed as failed:
+        except Failed as failed:
             self._error = failed.error
             return failure
         except NegativeNumber as error:
-            raise _pending(call) from error
+            raise pending(call) from error
 
     def _delay(self, seconds: float) -> None:
         """Fault seconds are market seconds (R37): counted when the clock is stepped, waited for when it runs."""
@@ -560,94 +563,6 @@ class SimulatedTerminal(Constants):
             self._took += seconds
         else:
             self._sleep(seconds / factor)
-
-
-def _pending(call: str) -> SystemError:
-    """What CPython says when a C function returns with an exception set (mt5.md 1.2)."""
-    return SystemError(f"<built-in function {call}> returned a result with an exception set")
-
-
-def _c_types(call: str, *pairs: tuple[Any, type]) -> None:
-    """``PyArg_ParseTuple``: a number of the wrong kind leaves an exception pending (C21)."""
-    for value, kind in pairs:
-        wanted = (int, float) if kind is float else kind
-        if not isinstance(value, wanted):
-            raise _pending(call)
-
-
-def _seconds(timeframe: int) -> int | None:
-    """Length of a bar by its MetaTrader constant: minutes below 0x4000, hours above; weeks and months are not offered."""
-    if timeframe in {1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30}:
-        return timeframe * 60
-    hours = timeframe - 0x4000
-    return hours * 3600 if hours in {1, 2, 3, 4, 6, 8, 12, 24} else None
-
-
-def _moment(value: Any) -> float:
-    """A date argument: an int as it is, a float cut off, a datetime by its own ``timestamp`` (naive means local; C13)."""
-    if isinstance(value, datetime):
-        return float(int(value.timestamp()))
-    if isinstance(value, (int, float)):
-        return float(int(value))
-    raise _Failed((Constants.RES_E_INVALID_PARAMS, "Invalid arguments"))
-
-
-def _in_group(name: str, group: str) -> bool:
-    """Comma list of masks; ``*`` stands for anything, a mask is anchored and case-sensitive, ``!`` excludes at once (C11)."""
-    included = False
-    for mask in group.split(","):
-        wanted = mask.removeprefix("!")
-        if fullmatch(translate(wanted.replace("[", "[[]").replace("?", "[?]")), name):
-            if mask.startswith("!"):
-                return False
-            included = True
-    return included
-
-
-def _number(kwargs: Mapping[str, Any], name: str) -> int:
-    value = kwargs[name]
-    if not isinstance(value, int):
-        raise _Failed((Constants.RES_E_INVALID_PARAMS, f'Invalid "{name}" argument'))
-    if value < 0:
-        message = f"can't convert negative int to unsigned: {name}"
-        raise NegativeNumber(message)
-    return value
-
-
-def _chooser(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Callable[[int, str], bool]:
-    """The filter of ``positions_get``: ticket before symbol before group; unknown keywords are ignored (C07 to C11)."""
-    if args:
-        raise _Failed((Constants.RES_E_INVALID_PARAMS, "Unnamed arguments not allowed"))
-    if "ticket" in kwargs:
-        number = _number(kwargs, "ticket")
-        return lambda ticket, _: ticket == number
-    if "symbol" in kwargs:
-        wanted = _mask(kwargs, "symbol")
-        return lambda _, symbol: symbol == wanted
-    group = _mask(kwargs, "group")
-    return lambda _, symbol: _in_group(symbol, group)
-
-
-def _mask(kwargs: Mapping[str, Any], name: str) -> str:
-    value = kwargs.get(name, "*")
-    if not isinstance(value, str):
-        raise _Failed((Constants.RES_E_INVALID_PARAMS, f'Invalid "{name}" argument'))
-    return value
-
-
-def _history(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Callable[[int, int, int, str], bool]:
-    """The filter of the history: (order ticket, position, server time, symbol) -> wanted (C12)."""
-    if len(args) == 2:
-        begin, end = _moment(args[0]), _moment(args[1])
-        group = _mask(kwargs, "group")
-        return lambda _, __, moment, symbol: begin <= moment <= end and _in_group(symbol, group)
-    if not args and "ticket" in kwargs:
-        number = _number(kwargs, "ticket")
-        return lambda ticket, _, __, ___: ticket == number
-    if not args and "position" in kwargs:
-        identifier = _number(kwargs, "position")
-        return lambda _, position, __, ___: position == identifier
-    raise _Failed((Constants.RES_E_INVALID_PARAMS, "Invalid arguments"))
 
 
 def _meant(rows: list[PositionRow], fault: FaultRow) -> PositionRow:

@@ -1,75 +1,28 @@
 """The broker: what it accepts, how it fills, and what it does by itself as the market moves.
 
-Market execution only. A market order fills whole at the ask (BUY) or bid (SELL) of the instant. A stop loss closes at its level, or
-at the first price through it when the market jumped over it; a take profit closes at its level, never better. Stops of a BUY watch
-the bid, those of a SELL the ask. Commission and swap are 0.
+Market execution only. A market order fills whole at the ask (BUY) or bid (SELL) of the instant. A stop loss closes at
+its level, or at the first price through it when the market jumped over it; a take profit closes at its level, never
+better. Stops of a BUY watch the bid, those of a SELL the ask. Commission and swap are 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from dtms_service.terminal.simulated.catalogue import Contract
-from dtms_service.terminal.simulated.constants import TRADE_RETCODE_HEDGE_PROHIBITED, Constants
+from dtms_service.terminal.simulated.constants import Constants
 from dtms_service.terminal.simulated.market import Market
 from dtms_service.terminal.simulated.money import DIGITS, Money
 from dtms_service.terminal.simulated.rows import DealRow, OrderRow, PositionRow
-from dtms_service.terminal.simulated.series import Quote, Series
+from dtms_service.terminal.simulated.rules import BUY, LOTS, SELL, Deal, Levels, No, Rules, Terms
+from dtms_service.terminal.simulated.series import Quote
 from dtms_service.terminal.simulated.state import State
 from dtms_service.terminal.simulated.structs import Struct
 
-BUY, SELL = Constants.ORDER_TYPE_BUY, Constants.ORDER_TYPE_SELL
 STOP_OUT_PERCENT = 50.0
 MARGIN_CALL_PERCENT = 100.0
-_LOTS = 8
-"""Volumes are rounded to this many decimals, so that 0.3 - 0.1 - 0.2 is 0."""
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What the account was opened with. ``offset`` is the server's clock minus UTC, in seconds."""
-
-    balance: float
-    currency: str
-    leverage: int
-    margin_mode: int
-    fifo_close: bool
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class No:
-    """A refusal. ``local`` means the terminal itself refused: nothing was sent and ``request_id`` is 0."""
-
-    retcode: int
-    detail: str
-    local: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Deal:
-    """A checked market order, ready to fill. ``position`` is the one it closes, reduces, adds to or turns around."""
-
-    series: Series
-    type: int
-    volume: float
-    price: float
-    sl: float
-    tp: float
-    position: PositionRow | None
-    filling: int
-    magic: int
-    comment: str
-
-
-@dataclass(frozen=True, slots=True)
-class Levels:
-    """A checked change of stop loss and take profit."""
-
-    position: PositionRow
-    sl: float
-    tp: float
+_HOUR = 3600.0
+_CAUTION = 1.25
+"""A stop-out is looked for as soon as it is this factor away: no conversion rate moves by a quarter in an hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,148 +43,24 @@ class Broker:
         self.state = state
         self.terms = terms
         self.money = Money(market, terms.currency, terms.leverage)
-
-    @property
-    def hedging(self) -> bool:
-        """True when each order opens a position of its own."""
-        return self.terms.margin_mode == Constants.ACCOUNT_MARGIN_MODE_RETAIL_HEDGING
-
-    # --- what is accepted -------------------------------------------------------------------------------------------------------
+        self._rules = Rules(market, state, terms)
+        self._margin_seen = (-1, 0.0, 0.0)
 
     def check(self, request: Struct, time: float) -> Deal | Levels | No:
         """Judge a request as terminal and server would together, without doing anything."""
-        if request.action == Constants.TRADE_ACTION_DEAL:
-            return self._check_deal(request, time)
-        if request.action == Constants.TRADE_ACTION_SLTP:
-            return self._check_levels(request, time)
-        return No(Constants.TRADE_RETCODE_INVALID, "not supported by this simulator", local=True)
-
-    def _check_deal(self, request: Struct, time: float) -> Deal | No:
-        target = self._target(request)
-        if isinstance(target, No):
-            return target
-        series, position = target
-        closing = position is not None and request.type != position.type
-        refusal = (
-            self._check_volume(series.facts, request.volume, position if closing else None)
-            or self._check_filling(series.facts, request.type_filling)
-            or self._check_closing(request, position)
-        )
-        if refusal is not None:
-            return refusal
-        quote = series.quote(time)
-        if quote is None or not series.is_open(time):
-            return No(Constants.TRADE_RETCODE_MARKET_CLOSED, f"the market of {series.facts.name} is closed")
-        bad = _check_stops(series.facts, request.type, quote, request.sl, request.tp)
-        if bad is not None:
-            return bad
-        price = quote.ask if request.type == BUY else quote.bid
-        deal = Deal(
-            series,
-            request.type,
-            round(request.volume, _LOTS),
-            price,
-            request.sl,
-            request.tp,
-            position,
-            request.type_filling,
-            request.magic,
-            request.comment,
-        )
-        return self._check_money(deal, time) or deal
-
-    def _target(self, request: Struct) -> tuple[Series, PositionRow | None] | No:
-        """The symbol and, where the order means one, the position."""
-        position = self.state.positions.get(request.position) if request.position else None
-        symbol = request.symbol or (position.symbol if position is not None else "")
-        series = self.market.series.get(symbol)
-        if series is None:
-            return No(Constants.TRADE_RETCODE_INVALID, f"unknown symbol {symbol!r}", local=True)
-        if request.type not in {BUY, SELL}:
-            return No(Constants.TRADE_RETCODE_INVALID, "a deal is of type BUY or SELL", local=True)
-        if request.position and position is None:
-            return No(Constants.TRADE_RETCODE_POSITION_CLOSED, f"there is no position {request.position}")
-        if position is not None and position.symbol != symbol:
-            return No(
-                Constants.TRADE_RETCODE_INVALID, f"position {position.ticket} is of {position.symbol}", local=True
-            )
-        if position is not None and position.type == request.type:
-            return No(Constants.TRADE_RETCODE_INVALID, "a position is closed by the opposite type", local=True)
-        if position is None and not self.hedging:
-            position = next((each for each in self.state.positions.values() if each.symbol == symbol), None)
-        return series, position
-
-    def _check_volume(self, facts: Contract, volume: float, closed: PositionRow | None) -> No | None:
-        steps = volume / facts.volume_step if volume == volume else -1.0  # noqa: PLR0124 -- not a number
-        if not facts.volume_min - 1e-9 <= volume <= facts.volume_max + 1e-9 or abs(steps - round(steps)) > 1e-6:
-            detail = (
-                f"volume {volume} of {facts.name} must be {facts.volume_min} to {facts.volume_max}"
-                f" in steps of {facts.volume_step}"
-            )
-            return No(Constants.TRADE_RETCODE_INVALID_VOLUME, detail, local=True)
-        if closed is None or not self.hedging:
-            return None
-        rest = round(closed.volume - volume, _LOTS)
-        if rest < 0:
-            detail = f"volume {volume} is more than the {closed.volume} of position {closed.ticket}"
-            return No(Constants.TRADE_RETCODE_INVALID_CLOSE_VOLUME, detail)
-        if 0 < rest < facts.volume_min:
-            detail = f"closing {volume} would leave {rest}, less than the smallest volume {facts.volume_min}"
-            return No(Constants.TRADE_RETCODE_INVALID_VOLUME, detail)
-        return None
-
-    def _check_filling(self, facts: Contract, filling: int) -> No | None:
-        # Market execution: FOK and IOC where the symbol has the bit, RETURN never (mt5.md 2.3).
-        bit = {Constants.ORDER_FILLING_FOK: 1, Constants.ORDER_FILLING_IOC: 2}.get(filling, 0)
-        if facts.filling & bit:
-            return None
-        return No(Constants.TRADE_RETCODE_INVALID_FILL, f"{facts.name} does not fill orders of mode {filling}")
-
-    def _check_closing(self, request: Struct, position: PositionRow | None) -> No | None:
-        """The rules of FIFO accounts: no opposite position, and the oldest of a symbol is closed first."""
-        if not (self.terms.fifo_close and self.hedging):
-            return None
-        same = [each for each in self.state.positions.values() if each.symbol == request.symbol]
-        if position is None and any(each.type != request.type for each in same):
-            return No(TRADE_RETCODE_HEDGE_PROHIBITED, "opposite positions are prohibited on this account")
-        if position is not None and min(same, key=lambda each: each.identifier, default=position) != position:
-            return No(Constants.TRADE_RETCODE_FIFO_CLOSE, "positions are closed in the order they were opened")
-        return None
-
-    def _check_money(self, deal: Deal, time: float) -> No | None:
-        held = deal.position
-        if held is not None and held.type != deal.type and (self.hedging or deal.volume <= held.volume):
-            return None
-        after = self.margin(time, extra=deal)
-        if after > self.equity(time):
-            detail = f"margin {after:.2f} {self.terms.currency} needed, equity is {self.equity(time):.2f}"
+        judged = self._rules.judge(request, time)
+        if not isinstance(judged, Deal):
+            return judged
+        held = judged.position
+        if held is not None and held.type != judged.type and (self._rules.hedging or judged.volume <= held.volume):
+            return judged
+        after, equity = self.margin(time, extra=judged), self.equity(time)
+        if after > equity:
+            detail = f"margin {after:.2f} {self.terms.currency} needed, equity is {equity:.2f}"
             return No(Constants.TRADE_RETCODE_NO_MONEY, detail)
-        return None
+        return judged
 
-    def _check_levels(self, request: Struct, time: float) -> Levels | No:
-        position = self.state.positions.get(request.position)
-        if position is None and not self.hedging and request.symbol:
-            found = (each for each in self.state.positions.values() if each.symbol == request.symbol)
-            position = next(found, None)
-        if position is None:
-            return No(Constants.TRADE_RETCODE_POSITION_CLOSED, f"there is no position {request.position}")
-        if request.symbol and request.symbol != position.symbol:
-            return No(
-                Constants.TRADE_RETCODE_INVALID, f"position {position.ticket} is of {position.symbol}", local=True
-            )
-        if (request.sl, request.tp) == (position.sl, position.tp):
-            return No(Constants.TRADE_RETCODE_NO_CHANGES, "both levels are as they were")
-        series = self.market.of(position.symbol)
-        quote = series.quote(time)
-        if quote is None or not series.is_open(time):
-            return No(Constants.TRADE_RETCODE_MARKET_CLOSED, f"the market of {position.symbol} is closed")
-        # A level that stays is not a new one: only what changes has to keep its distance.
-        sl = request.sl if request.sl != position.sl else 0.0
-        tp = request.tp if request.tp != position.tp else 0.0
-        bad = _check_stops(series.facts, position.type, quote, sl, tp)
-        return bad or Levels(position, request.sl, request.tp)
-
-    # --- effects ----------------------------------------------------------------------------------------------------------------
+    # --- effects ---
 
     def change_levels(self, levels: Levels, time: float) -> None:
         """Set both levels."""
@@ -243,26 +72,14 @@ class Broker:
         order, number = self.state.ticket(), self.state.ticket()
         held = deal.position
         moment = round(time * 1000)
-        facts = deal.series.facts
+        facts, price = deal.series.facts, deal.price
         entry, profit = Constants.DEAL_ENTRY_IN, 0.0
         if held is None:
             identifier = order
-            opened = PositionRow(
-                order,
-                order,
-                facts.name,
-                deal.type,
-                deal.volume,
-                deal.price,
-                deal.sl,
-                deal.tp,
-                deal.magic,
-                reason,
-                deal.comment,
-                moment,
-                moment,
-            )
-            self.state.put(opened)
+            self.state.put(PositionRow(
+                order, order, facts.name, deal.type, deal.volume, price, deal.sl, deal.tp, deal.magic, reason,
+                deal.comment, moment, moment,
+            ))  # fmt: skip
         elif held.type == deal.type:
             identifier = held.identifier
             self._add(held, deal, moment)
@@ -271,53 +88,26 @@ class Broker:
             closed = min(held.volume, deal.volume)
             profit = self.money.profit(facts, replace(held, volume=closed), deal.price, time)
             entry = self._reduce(held, deal, order, moment)
-        price = deal.price
-        self.state.put(
-            OrderRow(
-                order,
-                identifier,
-                facts.name,
-                deal.type,
-                deal.volume,
-                price,
-                deal.sl,
-                deal.tp,
-                deal.filling,
-                deal.magic,
-                reason,
-                deal.comment,
-                moment,
-            )
-        )
-        self.state.put(
-            DealRow(
-                number,
-                order,
-                identifier,
-                facts.name,
-                deal.type,
-                entry,
-                deal.volume,
-                price,
-                profit,
-                deal.magic,
-                reason,
-                deal.comment,
-                moment,
-            )
-        )
+        self.state.put(OrderRow(
+            order, identifier, facts.name, deal.type, deal.volume, price, deal.sl, deal.tp, deal.filling, deal.magic,
+            reason, deal.comment, moment,
+        ))  # fmt: skip
+        self.state.put(DealRow(
+            number, order, identifier, facts.name, deal.type, entry, deal.volume, price, profit, deal.magic, reason,
+            deal.comment, moment,
+        ))  # fmt: skip
         return Filled(order, number, deal.volume, price)
 
     def _add(self, held: PositionRow, deal: Deal, moment: int) -> None:
         """Netting: a deal of the same direction makes the position larger, at the weighted mean price."""
-        volume = round(held.volume + deal.volume, _LOTS)
+        volume = round(held.volume + deal.volume, LOTS)
         mean = (held.price_open * held.volume + deal.price * deal.volume) / volume
         sl, tp = deal.sl or held.sl, deal.tp or held.tp
         self.state.put(replace(held, volume=volume, price_open=mean, sl=sl, tp=tp, time_update_msc=moment))
 
     def _reduce(self, held: PositionRow, deal: Deal, order: int, moment: int) -> int:
-        """Close in part or whole; on netting a larger deal turns the position around under a new ticket. Returns the entry."""
-        rest = round(held.volume - deal.volume, _LOTS)
+        """Close in part or whole; on netting a larger deal turns the position around. Returns the deal's entry."""
+        rest = round(held.volume - deal.volume, LOTS)
         if rest > 0:
             self.state.put(replace(held, volume=rest, time_update_msc=moment))
             return Constants.DEAL_ENTRY_OUT
@@ -340,7 +130,7 @@ class Broker:
         self.state.put(turned)
         return Constants.DEAL_ENTRY_INOUT
 
-    # --- money ------------------------------------------------------------------------------------------------------------------
+    # --- money ---
 
     def price_of(self, position: PositionRow, time: float) -> float:
         """The price at which the position would be closed now."""
@@ -372,19 +162,31 @@ class Broker:
             side = PositionRow(0, 0, symbol, extra.type, extra.volume, extra.price, 0, 0, 0, 0, "", 0, 0)
             others = held.setdefault(symbol, [])
             if extra.position is not None and extra.position.type != extra.type:
-                side = replace(side, volume=round(extra.volume - extra.position.volume, _LOTS))
+                side = replace(side, volume=round(extra.volume - extra.position.volume, LOTS))
                 others.remove(extra.position)
             others.append(side)
         total = sum((self.money.total_margin(self.market.of(s).facts, rows, time) for s, rows in held.items()), 0.0)
         return round(total, DIGITS)
 
-    # --- the market moves -------------------------------------------------------------------------------------------------------
+    # --- the market moves ---
 
     def play(self, after: float, until: float) -> None:
-        """Play every tick with ``after < time <= until``: stop losses, take profits, stop-outs."""
-        if not self.state.positions:
-            return
-        for symbol, quote in self._moves(after, until):
+        """Play every tick with ``after < time <= until``: stop losses, take profits, stop-outs.
+
+        Hours in which nothing can happen are passed over whole; the others are played tick by tick, so that the
+        result does not depend on how the time was cut into steps.
+        """
+        while after < until and self.state.positions:
+            end = min(until, after + _HOUR)
+            if not self._quiet(after, end):
+                self._play_ticks(after, end)
+            after = end
+
+    def _play_ticks(self, after: float, until: float) -> None:
+        symbols = {each.symbol for each in self.state.positions.values()}
+        moves = [(symbol, quote) for symbol in symbols for quote in self.market.of(symbol).ticks(after, until)]
+        moves.sort(key=lambda move: (move[1].time, move[0]))
+        for symbol, quote in moves:
             for position in [each for each in self.state.positions.values() if each.symbol == symbol]:
                 hit = _hit(position, quote)
                 if hit is not None:
@@ -393,11 +195,34 @@ class Broker:
             if not self.state.positions:
                 return
 
-    def _moves(self, after: float, until: float) -> Iterator[tuple[str, Quote]]:
+    def _quiet(self, after: float, until: float) -> bool:
+        """True when no level is reached and no stop-out is near, judged by the extremes of the time."""
+        worst = self.state.balance
         symbols = {each.symbol for each in self.state.positions.values()}
-        moves = [(symbol, quote) for symbol in symbols for quote in self.market.of(symbol).ticks(after, until)]
-        moves.sort(key=lambda move: (move[1].time, move[0]))
-        return iter(moves)
+        extremes = {symbol: self.market.of(symbol).extremes(after, until) for symbol in symbols}
+        for position in self.state.positions.values():
+            found = extremes[position.symbol]
+            facts = self.market.of(position.symbol).facts
+            if found is None:
+                price = self.price_of(position, after)
+            else:
+                low, high = (found.low_bid, found.high_bid) if position.type == BUY else (found.low_ask, found.high_ask)
+                price, best = (low, high) if position.type == BUY else (high, low)
+                if (position.sl and position.sign * (price - position.sl) <= 0) or (
+                    position.tp and position.sign * (best - position.tp) >= 0
+                ):
+                    return False
+            loss = (price - position.price_open) * position.sign * facts.contract_size * position.volume
+            worst += loss * self.money.rate(facts.profit, after) * (_CAUTION if loss < 0 else 1 / _CAUTION)
+        return worst > self._margin_about(after) * _CAUTION * STOP_OUT_PERCENT / 100.0
+
+    def _margin_about(self, time: float) -> float:
+        """The margin in use as it was within the last hour."""
+        version, at, margin = self._margin_seen
+        if version != self.state.version or not at <= time <= at + _HOUR:
+            margin = self.margin(time)
+            self._margin_seen = (self.state.version, time, margin)
+        return margin
 
     def _stop(self, position: PositionRow, reason: int, price: float, time: float, comment: str = "") -> None:
         series = self.market.of(position.symbol)
@@ -425,29 +250,11 @@ class Broker:
 
 
 def _hit(position: PositionRow, quote: Quote) -> tuple[int, float] | None:
-    """(reason, price) when the tick reaches a level. Inside a bar prices move without jumps, so the level itself is met."""
+    """(reason, price) when the tick reaches a level. Inside a bar prices do not jump: the level itself is met."""
     sign = 1 - 2 * position.type
     price = quote.bid if sign > 0 else quote.ask
     if position.sl and sign * (price - position.sl) <= 0:
         return Constants.DEAL_REASON_SL, price if quote.opens else position.sl
     if position.tp and sign * (price - position.tp) >= 0:
         return Constants.DEAL_REASON_TP, position.tp
-    return None
-
-
-def _check_stops(facts: Contract, side: int, quote: Quote, sl: float, tp: float) -> No | None:
-    """Right side, far enough (from the bid for BUY, from the ask for SELL), and a whole number of points; 0 is no level."""
-    sign = 1 if side == BUY else -1
-    price = quote.bid if side == BUY else quote.ask
-    least = max(facts.stops_level, 1) * facts.point * (1 - 1e-9)
-    for name, level, distance in (("stop loss", sl, sign * (price - sl)), ("take profit", tp, sign * (tp - price))):
-        if level == 0.0:
-            continue
-        points = level / facts.point
-        if not (level > 0 and distance >= least and abs(points - round(points)) < 1e-3):
-            detail = (
-                f"{name} {level} must be a multiple of {facts.point} and at least {max(facts.stops_level, 1)} points"
-                f" {'below' if (sign > 0) == (name == 'stop loss') else 'above'} {price}"
-            )
-            return No(Constants.TRADE_RETCODE_INVALID_STOPS, detail)
     return None

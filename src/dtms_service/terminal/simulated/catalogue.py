@@ -1,7 +1,7 @@
 """Contract facts of the simulated broker, chosen by the longest prefix of a symbol's name (R38).
 
-Broker suffixes therefore need no list: XAUUSDc, EURUSD.pro and BTCUSDm match XAUUSD, EURUSD and BTCUSD. The figures are those
-common among retail brokers; a name with an unknown prefix is a CFD in USD with one unit per lot.
+Broker suffixes therefore need no list: XAUUSDc, EURUSD.pro and BTCUSDm match XAUUSD, EURUSD and BTCUSD. The figures
+are those common among retail brokers; a name with an unknown prefix is a CFD in USD with one unit per lot.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _BOTH = SYMBOL_FILLING_FOK | SYMBOL_FILLING_IOC
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """Facts of one symbol. Volumes in lots, ``stops_level`` and ``spread`` in points, ``margin_rate`` a factor on the margin."""
+    """Facts of one symbol. Volumes in lots, ``stops_level`` and ``spread`` in points; ``margin_rate`` multiplies."""
 
     name: str
     base: str
@@ -92,11 +92,11 @@ REFERENCE_USD = {
     "BTC": 40_000.0,
     "ETH": 2_500.0,
 }
-"""US dollars per unit: the rate of a conversion for which no symbol of the market has a price. Round figures, documented."""
+"""US dollars per unit, in round figures: for a conversion that no symbol of the market has a price for."""
 
 
 def contract(symbol: str, digits: int | None = None) -> Contract:
-    """Facts of ``symbol``; ``digits`` of its bar file replace the catalogue's, and the typical spread is scaled with them."""
+    """Facts of ``symbol``; ``digits`` of its bar file replace the catalogue's and scale what is in points."""
     found = max((entry for entry in _ENTRIES if symbol.startswith(entry.name)), key=lambda e: len(e.name), default=None)
     facts = replace(found or _UNKNOWN, name=symbol)
     if found is None and len(symbol) >= 6 and symbol[:3] in REFERENCE_USD and symbol[3:6] in REFERENCE_USD:

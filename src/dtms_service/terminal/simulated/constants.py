@@ -1,4 +1,4 @@
-"""The constants of MetaTrader5 5.0.6231, under its own names, plus the few values its documentation has and the package lacks.
+"""The constants of MetaTrader5 5.0.6231, under its own names, plus a few that only its documentation has.
 
 Written once from the package's own tables; a name here is a name of MetaTrader5.
 """

@@ -1,7 +1,7 @@
-"""Control over the simulated broker (INTERFACE 3.6): a hand at the terminal, the clock, the faults. True UTC, never a fault.
+"""Control over the simulated broker (INTERFACE 3.6): a hand at the terminal, the clock, the faults; all in true UTC.
 
-Every function checks its input strictly (no text or truth value as a number, nothing that is not finite) and raises ``ValueError``
-with one sentence; nothing has changed then.
+Every function checks its input strictly (no text or truth value as a number, nothing that is not finite) and raises
+``ValueError`` with one sentence; nothing has changed then.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 
 from dtms_service.market.bars import TIMEFRAME_SECONDS
 from dtms_service.terminal.simulated import answers
-from dtms_service.terminal.simulated.broker import BUY, SELL, No
+from dtms_service.terminal.simulated.arguments import parse_request
 from dtms_service.terminal.simulated.constants import SYMBOL_FILLING_FOK, Constants
 from dtms_service.terminal.simulated.desk import Desk
 from dtms_service.terminal.simulated.faults import read_fault, read_number, read_whole
-from dtms_service.terminal.simulated.requests import parse_request
 from dtms_service.terminal.simulated.rows import PositionRow
+from dtms_service.terminal.simulated.rules import BUY, SELL, No
 
 _POSITION_FIELDS = ("symbol", "side", "volume", "stop_loss", "take_profit", "magic", "comment")
 _LEVEL_FIELDS = ("stop_loss", "take_profit")
@@ -48,7 +48,7 @@ class Control:
         return self._desk.advance(target)
 
     def view(self, what: str) -> dict[str, Any]:
-        """``account``, ``positions``, ``orders`` (all of the history; none ever waits) or ``deals``, in MT5's own field names."""
+        """``account``, ``positions``, ``orders`` (the history; none ever waits) or ``deals``, in MT5's field names."""
         desk = self._desk
         desk.play()
         match what:
@@ -192,7 +192,7 @@ class Control:
         desk.play()
         judged = desk.broker.check(parse_request(request), desk.now)
         if isinstance(judged, No):
-            raise ValueError(judged.detail)
+            raise ValueError(judged.detail)  # noqa: TRY004 -- unusable input is a ValueError by contract
         desk.execute(judged, reason)
         desk.save()
 
@@ -222,7 +222,7 @@ def _text(body: Mapping[str, Any], name: str, default: str | None = None) -> str
     value = default if value is None else value
     if not isinstance(value, str):
         message = f"{name} is missing" if value is None else f"{name} is {value!r}; it must be text"
-        raise ValueError(message)
+        raise ValueError(message)  # noqa: TRY004 -- unusable input is a ValueError by contract
     return value
 
 

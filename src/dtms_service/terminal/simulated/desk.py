@@ -1,4 +1,4 @@
-"""Everything behind the simulated terminal's functions: market, account file, broker, faults and clock, opened together."""
+"""Everything behind the simulated terminal's functions: market, account file, broker, faults and clock."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dtms_service.terminal.simulated.broker import Broker, Deal, Filled, Levels, No, Terms
+from dtms_service.terminal.simulated.arguments import parse_request
+from dtms_service.terminal.simulated.broker import Broker, Filled
 from dtms_service.terminal.simulated.constants import Constants
 from dtms_service.terminal.simulated.faults import Faults, read_number, read_whole
 from dtms_service.terminal.simulated.market import SYNTHETIC, Market, open_market
-from dtms_service.terminal.simulated.requests import parse_request
 from dtms_service.terminal.simulated.rows import DealRow
+from dtms_service.terminal.simulated.rules import Deal, Levels, No, Terms
 from dtms_service.terminal.simulated.series import Quote
 from dtms_service.terminal.simulated.state import State
 from dtms_service.terminal.simulated.store import FORMAT, Store
@@ -54,11 +55,10 @@ class Desk:
         self.save()
 
     def advance(self, until: float) -> float:
-        """Step the clock to ``until`` (UTC seconds): all that happens on the way, and the new time, in one transaction."""
+        """Step to ``until`` (UTC seconds): all that happens on the way and the new time are one transaction."""
         if until > self.now:
             self._play(until)
-            self.state.set_meta("now", until)
-            self.save()
+            self.save(moved=True)
         return self.now
 
     def _play(self, until: float) -> None:
@@ -92,11 +92,13 @@ class Desk:
             (self.selected.add if enable else self.selected.discard)(symbol)
             self.state.set_meta("selected", "\n".join(sorted(self.selected)))
 
-    def save(self) -> None:
-        """Write what has changed, with the instant it belongs to."""
-        if self.state.changed:
+    def save(self, *, moved: bool = False) -> None:
+        """Write what has changed and the instant it belongs to; ``moved`` writes the instant in any case."""
+        if moved or self.state.changed:
             self.state.set_meta("now", self.now)
-            self.state.set_meta("real", self.timeline.real_of_played())
+            real = self.timeline.real_of_played()
+            if real != self.state.meta["real"]:
+                self.state.set_meta("real", real)
             self.state.save()
 
     def quote(self, symbol: str, time: float | None = None) -> Quote | None:
@@ -111,7 +113,7 @@ class Desk:
 
 
 def open_desk(options: Mapping[str, Any], wall: Callable[[], float] | None) -> Desk:
-    """Open or create the account of ``options`` (see ``backend.open_backend``). Raises ``ValueError`` with one sentence."""
+    """Open or create the account of ``options`` (see ``backend.open_backend``); ``ValueError`` with one sentence."""
     folder = Path(str(options["state_dir"])) / "terminal"
     terms = read_terms(options.get("account") or {})
     factor = read_clock(options.get("clock", "live"))
@@ -154,7 +156,7 @@ def read_terms(account: Mapping[str, Any]) -> Terms:
     fifo = account.get("fifo_close", False)
     if not isinstance(fifo, bool):
         message = f"simulator.account.fifo_close is {fifo!r}; it must be true or false"
-        raise ValueError(message)
+        raise ValueError(message)  # noqa: TRY004 -- unusable input is a ValueError by contract
     try:
         balance = read_number(account, "balance", 100_000.0, 0.01, 1e12)
         leverage = read_whole(account, "leverage", 100, 1, 5000)

@@ -1,9 +1,9 @@
-"""Faults that the simulated terminal plays on its caller (INTERFACE 3.6): armed by hand, kept on disk, counted down before they act.
+"""Faults the simulated terminal plays on its caller (INTERFACE 3.6): kept on disk, counted down before they act.
 
-A fault looks at the calls its kind can hit (of its ``symbol`` or ``call``, when it names one). With ``probability`` below 1 each look
-is a draw that depends on (seed, fault, number of the look) only. What ends it: ``count`` hits (1 unless told otherwise), or, for
-every kind but ``hang``, ``slow`` and ``executed_late`` (where ``seconds`` is a delay), ``seconds`` of market time after arming; with
-``seconds`` and no ``count`` it hits every call of that time.
+A fault looks at the calls its kind can hit (of its ``symbol`` or ``call``, when it names one). With ``probability``
+below 1 each look is a draw that depends on (seed, fault, number of the look) only. What ends it: ``count`` hits (1
+unless told otherwise), or, for every kind but ``hang``, ``slow`` and ``executed_late`` (where ``seconds`` is a
+delay), ``seconds`` of market time after arming; with ``seconds`` and no ``count`` it hits every call of that time.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from dtms_service.terminal.simulated.rows import FaultRow
 from dtms_service.terminal.simulated.state import State
 
 READS = frozenset({
-    "account_info", "terminal_info", "symbols_total", "symbols_get", "symbol_info", "symbol_info_tick", "copy_rates_from",
-    "copy_rates_from_pos", "copy_rates_range", "positions_total", "positions_get", "orders_total", "orders_get",
-    "history_orders_get", "history_deals_get", "history_orders_total", "history_deals_total",
+    "account_info", "terminal_info", "symbols_total", "symbols_get", "symbol_info", "symbol_info_tick",
+    "copy_rates_from", "copy_rates_from_pos", "copy_rates_range", "positions_total", "positions_get",
+    "orders_total", "orders_get", "history_orders_get", "history_deals_get", "history_orders_total", "history_deals_total",
 })  # fmt: skip
 SEND = frozenset({"order_send"})
 _TICK = frozenset({"symbol_info_tick"})
@@ -145,8 +145,8 @@ class Faults:
     def meet(self, call: str, symbols: Collection[str], now: float, *, deal: bool = False) -> dict[str, FaultRow]:
         """Faults that act on this call, by kind; each is counted down and on disk already.
 
-        Of the kinds that decide how an order ends only the first one acts. ``symbols`` are those the call is about: a fault that
-        names another one leaves it alone.
+        Of the kinds that decide how an order ends only the first one acts. ``symbols`` are those the call is about: a
+        fault that names another one leaves it alone.
         """
         acting: dict[str, FaultRow] = {}
         for fault in tuple(self._state.faults.values()):
@@ -162,7 +162,7 @@ class Faults:
         return acting
 
     def standing(self, kind: str, now: float, symbol: str = "") -> FaultRow | None:
-        """A fault of ``kind`` whose time has not run out, without counting a hit: what a state of affairs looks like meanwhile."""
+        """A fault of ``kind`` whose time has not run out; it is not a hit, it is how things stand meanwhile."""
         for fault in self._state.faults.values():
             lasting = fault.kind == kind and fault.seconds is not None and not _over(fault, now)
             if lasting and fault.probability >= 1.0 and fault.symbol in {None, symbol}:

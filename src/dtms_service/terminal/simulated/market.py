@@ -1,4 +1,4 @@
-"""The market the simulated broker trades on: its symbols, where their prices come from, and the instant it starts at."""
+"""The market the simulated broker trades on: its symbols, their prices, and the instant it starts at."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _START_SHARE = 0.3  # R38
 
 
 class Market:
-    """Symbols and their series. ``name`` tells one market from another: an account belongs to the market it was made on."""
+    """Symbols and their series. An account belongs to the market it was made on; ``name`` tells it from others."""
 
     def __init__(self, name: str, series: Mapping[str, Series], start: float) -> None:
         self.name = name
@@ -81,7 +81,7 @@ def open_market(kind: str, seed: int, export_offset: float) -> Market:
 
 
 def _finest(paths: list[Path]) -> dict[str, list[Path]]:
-    """Files of each symbol's shortest timeframe; longer ones beside them are not needed, bars of M5 and up are made from M1."""
+    """Files of each symbol's shortest timeframe; longer bars are made from them, not read."""
     by_symbol: dict[str, dict[int, list[Path]]] = {}
     for path in paths:
         symbol, seconds = name_parts(path)

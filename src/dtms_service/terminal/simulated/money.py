@@ -1,11 +1,12 @@
-"""Profit and margin in the account's currency, by MetaTrader's published formulas (documentation of ``SYMBOL_CALC_MODE``).
+"""Profit and margin in the account's currency, by MetaTrader's formulas (documentation of ``SYMBOL_CALC_MODE``).
 
-* profit: (close - open) * contract size * lots, in the symbol's profit currency, for forex and contracts for difference alike;
-* margin, forex: lots * contract size / leverage, in the base currency; leveraged contract: also times the price; plain contract:
-  lots * contract size * price. All times the symbol's margin rate.
+* profit: (close - open) * contract size * lots, in the symbol's profit currency, for forex and contracts for
+  difference alike;
+* margin, forex: lots * contract size / leverage, in the base currency; leveraged contract: also times the price;
+  plain contract: lots * contract size * price. All times the symbol's margin rate.
 
-A currency is converted at the bid of a symbol of this market that quotes the pair directly or inverted, else through US dollars,
-else at the catalogue's reference rate.
+A currency is converted at the bid of a symbol of this market that quotes the pair directly or inverted, else through
+US dollars, else at the catalogue's reference rate.
 """
 
 from __future__ import annotations

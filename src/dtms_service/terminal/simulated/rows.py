@@ -1,4 +1,4 @@
-"""What the broker remembers, one record per row of its file. Times are UTC milliseconds, levels and magic 0 where there is none."""
+"""What the broker remembers, one record per row of its file. Times in UTC ms; 0 is no level and no magic."""
 
 from __future__ import annotations
 

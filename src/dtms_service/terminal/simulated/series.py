@@ -1,9 +1,9 @@
-"""One symbol's prices as the terminal sees them: quotes, bars, and whether its market is open. Everything is a function of time.
+"""One symbol's quotes and bars, and whether its market is open: everything is a function of time.
 
-A source hands out *blocks* of base bars (a whole file, or one week of the synthetic market). Each bar is played as ticks on a
-grid of 15 seconds: open, first extreme, second extreme, close, at four fixed points of the bar, straight lines between them. A bar
-that closes at or above its open goes down first, any other goes up first (the order MetaTrader's own tester assumes). The ask is
-the bid plus the bar's spread.
+A source hands out *blocks* of base bars (a whole file, or one week of the synthetic market). Each bar is played as
+ticks on a grid of 15 seconds: open, first extreme, second extreme, close, at four fixed points of the bar, straight
+lines between them. A bar that closes at or above its open goes down first, any other goes up first (the order
+MetaTrader's own tester assumes). The ask is the bid plus the bar's spread.
 """
 
 from __future__ import annotations
@@ -42,12 +42,21 @@ class Source(Protocol):
 
 
 class Quote(NamedTuple):
-    """A tick: ``time`` in UTC seconds, bid and ask. ``opens`` is True for the first tick of a bar, where a price may jump."""
+    """A tick; ``time`` in UTC seconds. ``opens`` is True for the first tick of a bar, where a price may jump."""
 
     time: float
     bid: float
     ask: float
     opens: bool
+
+
+class Extremes(NamedTuple):
+    """Lowest and highest bid and ask of some time."""
+
+    low_bid: float
+    high_bid: float
+    low_ask: float
+    high_ask: float
 
 
 class Ticks(NamedTuple):
@@ -119,6 +128,20 @@ class Series:
             begin, end = bisect_right(block.ticks.times, after), bisect_right(block.ticks.times, until)
             ticks.extend(block.quote(tick) for tick in range(begin, end))
         return ticks
+
+    def extremes(self, after: float, until: float) -> Extremes | None:
+        """Lowest and highest prices of the ticks with ``after < time <= until``; None when there are none."""
+        found: list[Extremes] = []
+        for index in range(self.source.index(after), self.source.index(until) + 1):
+            ticks = self._block(index).ticks
+            begin, end = bisect_right(ticks.times, after), bisect_right(ticks.times, until)
+            if begin < end:
+                bids, asks = ticks.bids[begin:end], ticks.asks[begin:end]
+                found.append(Extremes(min(bids), max(bids), min(asks), max(asks)))
+        if len(found) < 2:
+            return found[0] if found else None
+        low_bids, high_bids, low_asks, high_asks = zip(*found, strict=True)
+        return Extremes(min(low_bids), max(high_bids), min(low_asks), max(high_asks))
 
     def is_open(self, time: float) -> bool:
         """True while bars follow each other without a gap of more than ten minutes."""

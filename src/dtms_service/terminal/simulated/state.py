@@ -13,8 +13,8 @@ from dtms_service.terminal.simulated.store import Changes, Store
 class State:
     """Everything the broker knows; changed only through ``apply`` and ``save``.
 
-    Changes are applied at once and written by ``save`` in one transaction, so that a step of many fills is one write. Whoever
-    changes something calls ``save`` before he answers; when that fails, memory is read again from the file.
+    Changes are applied at once and written by ``save`` in one transaction, so that a step of many fills is one write.
+    Whoever changes something calls ``save`` before he answers; when that fails, memory is read again from the file.
     """
 
     def __init__(self, store: Store) -> None:

@@ -1,7 +1,7 @@
 """The result structures of MetaTrader5 5.0.6231: tuples with named fields, in the package's own order.
 
-They copy what its C structures do (C60): indexing and unpacking as a tuple, ``_asdict()`` that is shallow, no ``_fields`` and no
-``_replace``, and no pickling, because the real ones cannot cross a process either.
+They copy what its C structures do (C60): indexing and unpacking as a tuple, ``_asdict()`` that is shallow, no
+``_fields`` and no ``_replace``, and no pickling, because the real ones cannot cross a process either.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """The built-in market: seeded, unbounded in time, and with random access (R36).
 
-Every price is a function of (seed, symbol, instant). Nothing is drawn from a generator's position: a 64-bit mixing function turns
-(seed, symbol, purpose, number) into a uniform number, so any week can be made at any time and comes out the same.
+Every price is a function of (seed, symbol, instant). Nothing is drawn from a generator's position: a 64-bit mixing
+function turns (seed, symbol, purpose, number) into a uniform number, so any week can be made at any time and comes
+out the same.
 
 * A *week* runs from Sunday 22:00 UTC; currencies and metals trade its first 120 hours, crypto all 168.
-* The price at the start of a week is a sum of nine waves of random heights (2 weeks to 10 years), so that it wanders like a random
-  walk over months but neither explodes nor reaches zero over decades.
-* Inside a week the minutes form a Brownian bridge between two such anchors. Their volatility follows the sessions of the day and a
-  regime drawn for every four hours: calm, normal, lively with a drift, violent with a drift.
+* The price at the start of a week is a sum of nine waves of random heights (2 weeks to 10 years), so that it wanders
+  like a random walk over months but neither explodes nor reaches zero over decades.
+* Inside a week the minutes form a Brownian bridge between two such anchors. Their volatility follows the sessions of
+  the day and a regime drawn for every four hours: calm, normal, lively with a drift, violent with a drift.
 * The spread is the catalogue's, wider in violent hours and around the rollover at 22:00 UTC.
 """
 
@@ -31,7 +32,8 @@ _FX_MINUTES = 120 * 60
 _ALL_MINUTES = WEEK // 60
 _WAVES = 9
 _REGIME_MINUTES = 240
-# Volatility factor and drift (in standard deviations of the block) of calm, normal, lively, violent; drawn with these odds.
+# Volatility factor and drift (in standard deviations of the block) of calm, normal, lively, violent; drawn with
+# these odds.
 _REGIME_ODDS = np.array([0.25, 0.70, 0.90])
 _REGIME_VOLATILITY = np.array([0.5, 1.0, 1.6, 3.0])
 _REGIME_DRIFT = np.array([0.0, 0.3, 1.2, 1.6])
@@ -68,8 +70,10 @@ _HOURS = np.array(
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """Level and temper of a synthetic symbol: ``volatility`` is the standard deviation of a normal minute, as a fraction; at the
-    default start the price is near ``base``."""
+    """Level and temper of a symbol; ``volatility`` is the deviation of a normal minute, as a fraction.
+
+    At the default start the price is near ``base``.
+    """
 
     base: float
     volatility: float
@@ -139,7 +143,8 @@ class SyntheticSource:
         walked = np.cumsum(steps)
         share = np.cumsum(volatility**2)
         begin, end = self._anchor(index), self._anchor(index + 1)
-        return begin + walked + (end - begin - walked[-1]) * share / share[-1]
+        logs: NDArray[np.float64] = begin + walked + (end - begin - walked[-1]) * share / share[-1]
+        return logs
 
     def _anchor(self, index: int) -> float:
         """Logarithm of the price at the start of week ``index``, over the base."""

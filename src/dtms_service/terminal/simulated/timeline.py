@@ -1,4 +1,4 @@
-"""The simulator's clock: stepped by hand, or running at a factor from the instant the account was last known at (R35, R36)."""
+"""The simulator's clock: stepped by hand, or running at a factor from the last known instant (R35, R36)."""
 
 from __future__ import annotations
 
