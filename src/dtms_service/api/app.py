@@ -61,8 +61,8 @@ def _routers(
 ) -> list[APIRouter]:
     kind = "mt5" if simulator is None else "simulated"
     routers = [
+        registration_routes(authority, kind),  # first, because routes are tried in order and this one is hot
         health_routes(authority, version, instance_id),
-        registration_routes(authority, kind),
         trade_routes(authority),
         status_routes(authority, version, instance_id),
         enable_routes(authority, kind),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from dtms_client.wire import RegistrationIn
@@ -23,8 +24,9 @@ from dtms_service.engine.readiness import Report
 from dtms_service.engine.registrar import Registered
 
 
+@lru_cache(maxsize=16_384)
 def iso(time: float) -> str:
-    """Seconds since the epoch as ISO 8601 UTC with milliseconds and ``Z``."""
+    """Seconds since the epoch as ISO 8601 UTC with milliseconds and ``Z``; remembered: trades repeat their times."""
     return datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 

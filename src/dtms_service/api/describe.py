@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from dtms_client.wire import TICKET_MAX
 from dtms_service.api import errors
 from dtms_service.api.security import SCOPE_KEY, Scope
 from dtms_service.domain.errors import DtmsError, Invalid
@@ -45,6 +46,13 @@ def operation(
         "openapi_extra": {SCOPE_KEY: scope.value},
         "response_model": None,
     }
+
+
+def with_ticket(described: dict[str, Any]) -> dict[str, Any]:
+    """The same arguments for a route that reads ``{ticket}`` from its path itself."""
+    schema = {"type": "integer", "minimum": 1, "maximum": TICKET_MAX}
+    parameter = {"name": "ticket", "in": "path", "required": True, "schema": schema, "example": 123456}
+    return described | {"openapi_extra": described["openapi_extra"] | {"parameters": [parameter]}}
 
 
 def with_body(

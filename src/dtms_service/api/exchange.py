@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dtms_client.wire import TICKET_MAX
-from dtms_service.api.errors import PayloadTooLarge, UnsupportedMediaType, invalid
+from dtms_service.api.errors import PayloadTooLarge, UnsupportedMediaType, invalid, invalid_fields
 from dtms_service.domain.errors import DtmsError, Invalid
 
 T = TypeVar("T")
@@ -26,10 +26,12 @@ JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 
 
+_TICKET = f"a whole number from 1 to {TICKET_MAX}"
+
+
 def _digits(text: object) -> object:
     if isinstance(text, str) and not (text.isascii() and text.isdigit() and len(text) <= 19):
-        message = f"a ticket is a whole number from 1 to {TICKET_MAX}"
-        raise ValueError(message)
+        raise ValueError(_TICKET)
     return text
 
 
@@ -37,6 +39,14 @@ Ticket = Annotated[
     int, BeforeValidator(_digits), Path(gt=0, le=TICKET_MAX, description="Ticket or identifier.", examples=[123456])
 ]
 """A ticket in a path: digits only, 1 to 2^63-1; anything else is 422."""
+
+
+def ticket_of(request: Request) -> int:
+    """The same for the hot route, without the framework's parameter handling (a quarter of its request)."""
+    text = request.path_params["ticket"]
+    if not (text.isascii() and text.isdigit() and len(text) <= 19 and 0 < int(text) <= TICKET_MAX):
+        raise invalid_fields([{"field": "ticket", "expected": _TICKET}])
+    return int(text)
 
 
 def media_type(request: Request) -> str:

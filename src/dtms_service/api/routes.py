@@ -20,9 +20,9 @@ from dtms_client.wire import (
     TradeOut,
 )
 from dtms_service.api import convert, examples
-from dtms_service.api.describe import operation, with_body
+from dtms_service.api.describe import operation, with_body, with_ticket
 from dtms_service.api.errors import REQUEST_ID, invalid, problem, row_of
-from dtms_service.api.exchange import BATCH_MAX, Ticket, answer, parse, raised, read
+from dtms_service.api.exchange import BATCH_MAX, Ticket, answer, parse, raised, read, ticket_of
 from dtms_service.api.security import Scope
 from dtms_service.domain.admission import Registration
 from dtms_service.domain.errors import (
@@ -128,27 +128,29 @@ def registration_routes(authority: Authority, kind: str) -> APIRouter:
 
     @router.put(
         TRADES + "/{ticket}",
-        **with_body(
-            operation(
-                "Register a position",
-                Scope.REGISTER,
-                examples.PROTECTED,
-                answers={
-                    201: "Protected, first time",
-                    200: "Known already, observed or closed",
-                    202: "Stored; the terminal has not shown the position yet",
-                },
-                model=RegistrationOut,
-                raises=REGISTERING,
-            ),
-            examples.REGISTRATION,
-            model=RegistrationIn,
-            required=False,
+        **with_ticket(
+            with_body(
+                operation(
+                    "Register a position",
+                    Scope.REGISTER,
+                    examples.PROTECTED,
+                    answers={
+                        201: "Protected, first time",
+                        200: "Known already, observed or closed",
+                        202: "Stored; the terminal has not shown the position yet",
+                    },
+                    model=RegistrationOut,
+                    raises=REGISTERING,
+                ),
+                examples.REGISTRATION,
+                model=RegistrationIn,
+                required=False,
+            )
         ),
     )
-    async def register(ticket: Ticket, request: Request) -> Response:
+    async def register(request: Request) -> Response:
         """The ticket is enough: the terminal is the truth, and what the body claims is held against it."""
-        wish = convert.registration(ticket, parse(_ONE, await read(request)))
+        wish = convert.registration(ticket_of(request), parse(_ONE, await read(request)))
         registered = raised((await authority.register([wish]))[0])
         body = {
             "outcome": registered.outcome,

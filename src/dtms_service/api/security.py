@@ -11,6 +11,7 @@ import hmac
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from re import Pattern
 from urllib.parse import urlsplit
 
@@ -103,6 +104,7 @@ def scopes_of(routes: Iterable[BaseRoute]) -> RouteScopes:
     return RouteScopes(exact, tuple(patterns))
 
 
+@lru_cache(maxsize=256)
 def host_name(value: str) -> str | None:
     """The host of a ``Host`` header or an authority, lower case, without port; None when it is not one."""
     try:
