@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from dtms_service.api.protocol import PatientProtocol
+
+HEAD = b"PUT /dtms/trades/7 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+
+
+class Impatient(PatientProtocol):
+    deadline_s = 0.05
+
+
+@pytest.fixture
+async def port(world, authority) -> AsyncIterator[int]:
+    config = uvicorn.Config(world[2], lifespan="off", ws="none", log_config=None)
+    config.load()
+    state = ServerState()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Impatient(config, state, {}), "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    for connection in list(state.connections):
+        connection.shutdown()
+    await server.wait_closed()
+    await asyncio.gather(*state.tasks)
+
+
+async def read_to_end(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.read()
+    except ConnectionResetError:
+        return b""
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"G", HEAD, HEAD + b"Content-Length: 10\r\n\r\n", HEAD + b"Content-Length: 10\r\n\r\n{"],
+    ids=["nothing", "one byte", "half the headers", "no body", "half a body"],
+)
+async def test_a_request_that_is_never_finished_is_disconnected(port, sent):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent)
+    assert await asyncio.wait_for(read_to_end(reader), 10) == b""
+    writer.close()
+
+
+async def test_dripping_does_not_buy_time(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(HEAD)
+    ended = asyncio.ensure_future(read_to_end(reader))
+    while not ended.done():
+        writer.write(b"X-A: b\r\n")
+        await asyncio.sleep(0.01)
+    assert ended.result() == b""
+    writer.close()
+
+
+async def test_finished_requests_on_one_connection_are_answered(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for _ in range(3):
+        writer.write(HEAD + b"Content-Length: 2\r\n\r\n{}")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith((b"HTTP/1.1 202", b"HTTP/1.1 200"))
+        length = next(
+            int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")
+        )
+        await reader.readexactly(length)
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_request_in_two_pieces_is_answered(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(HEAD)
+    await writer.drain()
+    writer.write(b"Content-Length: 2\r\nConnection: close\r\n\r\n{}")
+    assert (await read_to_end(reader)).startswith(b"HTTP/1.1 202")
+    writer.close()
+
+
+async def test_an_answer_that_takes_longer_than_the_deadline_still_arrives(port, authority, monkeypatch):
+    slow = authority.register
+
+    async def register(wishes):
+        await asyncio.sleep(0.2)
+        return await slow(wishes)
+
+    monkeypatch.setattr(authority, "register", register)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(HEAD + b"Content-Length: 2\r\nConnection: close\r\n\r\n{}")
+    assert (await read_to_end(reader)).startswith(b"HTTP/1.1 202")
+    writer.close()
+
+
+async def test_too_large_a_body_is_refused_and_the_connection_ended(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(HEAD + b"Content-Length: 99999999\r\n\r\n{")
+    answer = await read_to_end(reader)
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"connection: close" in answer.lower()
+    writer.close()
