@@ -36,7 +36,7 @@ def path_of(url: str) -> Path:
         message = f"ledger.url is no database URL: {error}"
         raise StorageFailed(message) from error
     if parsed.get_backend_name() != "sqlite" or parsed.database in {None, "", ":memory:"}:
-        message = f"ledger.url must name a file, as in sqlite+aiosqlite:///path/to/dtms.db, not {url}"
+        message = f"ledger.url must name a file, as in sqlite+aiosqlite:///path/to/dtms.db, not {parsed}"
         raise StorageFailed(message)
     return Path(str(parsed.database)).absolute()
 
@@ -57,6 +57,7 @@ def connect(path: Path, draw: Callable[[int], int], scripts: str = SCRIPTS) -> C
         URL.create("sqlite+pysqlite", database=str(path)),
         pool_size=1,
         max_overflow=0,
+        paramstyle="named",  # rows are dictionaries
         connect_args={"isolation_level": None, "timeout": BUSY_S},
     )
     event.listen(engine, "begin", _begin)
@@ -105,10 +106,14 @@ def _meaning(error: Exception, sentence: str) -> DtmsError:
     return StorageFailed(f"{sentence}: {_cause(error)}")
 
 
-def identity(path: Path) -> tuple[tuple[int, int], ...]:
-    """Device and inode of the file and of its log: when they change, one of them was deleted or replaced."""
-    files = (path.stat(), path.with_name(path.name + "-wal").stat())
-    return tuple((file.st_dev, file.st_ino) for file in files)
+def files_of(path: Path) -> tuple[Path, Path]:
+    """The database file and its write-ahead log."""
+    return path, path.with_name(path.name + "-wal")
+
+
+def identity(files: tuple[Path, Path]) -> list[tuple[int, int]]:
+    """Device and inode of each file: when they change, one of them was deleted or replaced. Raises OSError."""
+    return [(status.st_dev, status.st_ino) for status in (file.stat() for file in files)]
 
 
 def _begin(connection: Connection) -> None:

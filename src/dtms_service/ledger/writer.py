@@ -36,14 +36,16 @@ class Writer:
 
     def __init__(self, path: Path, connection: Connection) -> None:
         self.failure: StorageFailed | None = None
-        self._path = path
         self._connection = connection
-        dialect = connection.dialect.name
-        self._meta, self._trades, self._intents = (upsert(table, dialect) for table in (META, TRADES, INTENTS))
-        self._events = insert(EVENTS)
+        # Compiled once and given to the driver as text: for 1,000 rows that is a third of the time of Core's own way.
+        dialect = connection.dialect
+        upserts = [upsert(table, dialect.name) for table in (META, TRADES, INTENTS)]
+        texts = (str(statement.compile(dialect=dialect)) for statement in (*upserts, insert(EVENTS)))
+        self._meta, self._trades, self._intents, self._events = texts
         with connection.begin():
             self._last = connection.execute(select(func.max(EVENTS.c.sequence))).scalar() or 0
-        self._identity = database.identity(path)
+        self._files = database.files_of(path)
+        self._identity = database.identity(self._files)
 
     def commit(self, batches: Sequence[Batch]) -> list[int | DtmsError]:
         """All batches in one transaction; per batch the sequence of its last event, or why it was not stored.
@@ -107,15 +109,15 @@ class Writer:
             self._execute(self._trades, [row for rows in group for row in rows.trades])
             self._execute(self._intents, [row for rows in group for row in rows.intents])
             self._execute(self._events, events)
-        if database.identity(self._path) != self._identity:
-            message = f"{self._path} or its log was replaced while the service ran"
+        if database.identity(self._files) != self._identity:
+            message = f"{self._files[0]} or its log was replaced while the service ran"
             raise OSError(message)
         self._last = last
         return answers
 
-    def _execute(self, statement: Any, rows: list[Row]) -> None:
+    def _execute(self, text: str, rows: list[Row]) -> None:
         if rows:
-            self._connection.execute(statement, rows)
+            self._connection.exec_driver_sql(text, rows)
 
 
 class InlineWriter:
