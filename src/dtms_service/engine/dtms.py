@@ -152,9 +152,10 @@ class Dtms:
         if isinstance(own, Done):
             self._record.skip_magics([deal.magic for deal in own.value])
         await self._cycle.settler.adopt(self._clock.now())
-        self._started = True
-        while not self._stopping.is_set() and not (await self._one_cycle()).completed:
-            await self._pause(1)
+        async with self._stepping:
+            self._started = True
+            while not self._stopping.is_set() and not (await self._one_cycle()).completed:
+                await self._pause(1)
 
     async def run(self) -> None:
         """The monitor: cycles until the service stops. On a stepped clock ``advance`` runs them instead.
