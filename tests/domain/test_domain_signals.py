@@ -186,6 +186,13 @@ def test_a_symbol_without_volume_may_relax_on_structure_and_momentum():
     assert not signals.score(replace(view, momentum=ABSENT), Side.BUY, P).may_relax
 
 
+def test_coverage_alone_never_relaxes_without_the_three_main_readings():
+    light = replace(P, weight_momentum=0.5)
+    score = signals.score(replace(BULLISH, momentum=ABSENT), Side.BUY, light)
+    assert score.coverage > light.min_coverage_relax
+    assert not score.may_relax
+
+
 def test_the_market_changes_how_much_a_component_counts():
     view = replace(BULLISH, structure_regime=Structure.RANGE, volatility=Volatility.HIGH, session=Session.OFF)
     by_name = {c.name: c for c in signals.score(view, Side.SELL, P).components}

@@ -94,11 +94,6 @@ def test_one_value_that_is_not_finite_is_refused_by_every_indicator(bad):
             ask()
 
 
-def test_a_histogram_of_equal_prices_is_zero_and_not_rounding_noise():
-    _, histogram = indicators.macd(np.full(300, 1.23457))
-    assert set(histogram[33:]) == {0.0}
-
-
 def test_a_moving_mean_starts_where_its_values_start():
     values = np.array([np.nan, np.nan, 1.0, 2.0, 3.0, 7.0])
     assert indicators.mean(values, 3).tolist()[4:] == pytest.approx([2.0, 4.0])

@@ -96,6 +96,7 @@ def with_hole(last_open: str, first_open: str, after: int) -> np.ndarray:
         ("XAUUSD", "2024-07-10T20:45", "2024-07-10T23:15", True),  # too long for it
         ("XAUUSD", "2024-07-10T13:45", "2024-07-10T15:00", True),  # an hour at noon is no break
         ("BTCUSD", "2024-01-10T21:45", "2024-01-10T23:00", True),  # coins have none
+        ("BTCUSD", "2024-01-10T23:30", "2024-01-11T00:45", True),
     ],
 )
 def test_a_hole_is_longer_than_two_bars_shorter_than_a_weekend_and_inside_the_session(

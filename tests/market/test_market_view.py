@@ -107,6 +107,88 @@ def test_prices_that_never_move_give_no_atr_and_no_division_by_it():
     assert s_of(found) == 0.0
 
 
+def test_a_market_that_stopped_moving_long_ago_has_no_atr_either():
+    bars = walk(3)
+    still = np.arange(len(bars)) >= 1200  # 600 M15 bars: Wilder's mean is then far below any tick, but not 0
+    last = bars.close[1199]
+    found = built(
+        replace(bars, **{c: np.where(still, last, getattr(bars, c)) for c in ("open", "high", "low", "close")})
+    )
+    assert missing(found.atr).reason == "prices do not move"
+    reading = found.vwap
+    assert isinstance(reading, VwapReading)
+    assert reading.flip == 0
+
+
+def test_a_vwap_threshold_needs_a_warm_atr():
+    readings = view.read_m15("EURUSD", windows(walk(12, 303))[0], PARAMETERS)
+    assert isinstance(readings, view.M15Readings)
+    assert np.isnan(readings.theta).tolist() == [True] * 98 + [False] * 2
+    assert readings.closed_at[-1] == readings.time + 900
+
+
+def test_an_m5_close_is_judged_by_the_newest_m15_bar_that_had_closed_by_then():
+    """The session opens at 22:00; from the M5 bar that closes at 23:45 on prices are far from VWAP."""
+    start = at("2024-01-09T21:00")
+    bars = walk(17, 3 * 12 + 3, start=start)
+    far = bars.time + 300 >= at("2024-01-09T23:45")
+    price = np.where(far, 9.0, 8.0)
+    bars = replace(bars, open=price, high=price, low=price, close=price, tick_volume=np.where(far, 1e-9, 1.0))
+    bars = bars.rows(0, int(np.flatnonzero(far)[0]) + 5)
+    base = view.read_m15("EURUSD", windows(bars)[0], PARAMETERS)
+    assert isinstance(base, view.M15Readings)
+
+    def age_when_open_from(closed_at: str) -> int:
+        """The threshold is out of reach until the M15 bar that closes then."""
+        closing = np.array([at("2024-01-09T20:00"), at(closed_at)])
+        readings = replace(base, closed_at=closing, theta=np.array([5.0, 0.5]))
+        found = view.read_m5(EURUSD, windows(bars)[1], readings, PARAMETERS)
+        assert isinstance(found, view.M5Readings)
+        assert isinstance(found.vwap, VwapReading)
+        return found.vwap.flip_age if found.vwap.flip else -1
+
+    # Closes at 23:45, 23:50, 23:55, 00:00, 00:05; two in a row flip.
+    assert age_when_open_from("2024-01-09T23:45") == 3
+    assert age_when_open_from("2024-01-09T23:50") == 2
+    assert age_when_open_from("2024-01-10T00:00") == 0
+    assert age_when_open_from("2024-01-10T00:05") == -1
+
+
+def candle(*newest: tuple[float, float, float, float]) -> tuple[int, bool]:
+    """The candle reading after these bars (open, high, low, close), VWAP near 8.0, ATR14 of M5 near 1.0."""
+    bars = walk(18, 600, start=at("2024-01-09T00:00"))
+    rows = np.tile(np.array([[8.0, 8.5, 7.5, 8.0]]), (600, 1))
+    rows[600 - len(newest) :] = newest
+    volume = np.full(600, 1e6)
+    volume[600 - len(newest) :] = 1.0
+    found = built(
+        replace(bars, open=rows[:, 0], high=rows[:, 1], low=rows[:, 2], close=rows[:, 3], tick_volume=volume)
+    ).candle
+    assert not isinstance(found, Missing)
+    return found.sign, found.crosses_vwap
+
+
+DULL = (8.0, 8.5, 7.5, 8.0)
+
+
+@pytest.mark.parametrize(
+    ("newest", "expected"),
+    [
+        ([DULL], (0, False)),
+        ([(7.6, 8.5, 7.5, 8.4)], (1, True)),
+        ([(8.4, 8.5, 7.5, 7.6)], (-1, True)),
+        ([(8.1, 9.1, 8.05, 9.0)], (1, False)),
+        ([(7.6, 8.5, 7.5, 8.2)], (0, False)),  # body 0.6 of the range
+        ([(7.7, 8.35, 7.65, 8.3)], (0, False)),  # range 0.7 ATR
+        ([(7.6, 8.5, 7.5, 8.4), DULL, DULL], (1, True)),
+        ([(7.6, 8.5, 7.5, 8.4), DULL, DULL, DULL], (0, False)),  # four bars ago
+        ([(7.6, 8.5, 7.5, 8.4), (8.4, 8.5, 7.5, 7.6)], (-1, True)),  # the newest counts
+    ],
+)
+def test_a_strong_candle_is_the_newest_of_three_with_a_long_body_and_a_real_range(newest, expected):
+    assert candle(*newest) == expected
+
+
 def test_a_hole_blinds_structure_and_momentum_until_four_new_bars_have_closed():
     bars = walk(13, start=at("2024-01-01T00:00"))
     times = bars.time.copy()

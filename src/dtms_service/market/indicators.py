@@ -47,7 +47,7 @@ def ema(close: Series, bars: int) -> Series:
 def macd(close: Series) -> tuple[Series, Series]:
     """MACD line 12/26 and its histogram against the 9-bar signal; defined from index 33."""
     line, _, histogram = talib.MACD(_finite(close), fastperiod=12, slowperiod=26, signalperiod=9)
-    return _defined(line, 33), _without_noise(_defined(histogram, 33), close)
+    return _defined(line, 33), _defined(histogram, 33)
 
 
 def bollinger(close: Series) -> tuple[Series, Series]:
@@ -78,7 +78,3 @@ def _defined(values: Series, start: int) -> Series:
         message = "an indicator answered with a value that is not finite"
         raise ValueError(message)
     return values
-
-
-def _without_noise(values: Series, close: Series) -> Series:
-    return np.where(np.abs(values) < _NOISE * close, 0.0, values)
