@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import to_json
+from pydantic_core import ValidationError, from_json, to_json
 
 from dtms_client import errors
 from dtms_client.wire import (
@@ -23,19 +22,13 @@ from dtms_client.wire import (
     RegistrationOut,
     TradeList,
     TradeOut,
+    Wire,
 )
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Wire)
 RETRY_AFTER_MAX_S = 30.0
 """Longest wait we let a server ask for."""
-_REGISTERED = TypeAdapter(RegistrationOut)
-_BATCH = TypeAdapter(BatchOut)
-_PROBLEM = TypeAdapter(Problem)
-_READY = TypeAdapter(Ready)
-_TRADE = TypeAdapter(TradeOut)
-_TRADES = TypeAdapter(TradeList)
-_OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
-_EVENTS: TypeAdapter[list[dict[str, Any]]] = TypeAdapter(list[dict[str, Any]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +58,7 @@ class Call(Generic[T]):
         try:
             if reply.status in self.accepts:
                 return self.parse(reply)
-            problem = _PROBLEM.validate_json(reply.body)
+            problem = Problem.model_validate_json(reply.body)
         except ValueError as error:
             what = f"{self.method} {self.path} answered {reply.status} with a body that DTMS would not send"
             raise errors.NotDtms(f"{what}: {_start(reply.body)}") from error
@@ -81,14 +74,14 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 def register(item: BatchItemIn) -> Call[list[BatchItemOut | RegistrationOut]]:
     """Register one position: ``PUT``, so repeating it is safe."""
     body = to_json(item.model_dump(exclude_none=True, exclude={"ticket"}))
-    return Call("PUT", f"{TRADES}/{item.ticket}", lambda reply: [_REGISTERED.validate_json(reply.body)], body)
+    return Call("PUT", f"{TRADES}/{item.ticket}", lambda reply: [RegistrationOut.model_validate_json(reply.body)], body)
 
 
 def register_batch(items: tuple[BatchItemIn, ...]) -> Call[list[BatchItemOut | RegistrationOut]]:
     """Register up to 1,000 positions in one transaction; each stands alone, so repeating the whole is safe."""
 
     def parse(reply: Reply) -> list[BatchItemOut | RegistrationOut]:
-        results = _BATCH.validate_json(reply.body).results
+        results = BatchOut.model_validate_json(reply.body).results
         if [result.ticket for result in results] != [item.ticket for item in items]:
             raise ValueError("the results do not belong to these tickets")
         return list(results)
@@ -99,27 +92,27 @@ def register_batch(items: tuple[BatchItemIn, ...]) -> Call[list[BatchItemOut | R
 
 def ready() -> Call[Ready]:
     """Ask for readiness; not ready is an answer, too. Raises `NotDtms` when ``service`` is not ``dtms``."""
-    return Call("GET", HEALTH_READY, _reader(_READY), accepts=frozenset({200, 503}))
+    return Call("GET", HEALTH_READY, _reader(Ready), accepts=frozenset({200, 503}))
 
 
 def trade(ticket: int) -> Call[TradeOut]:
     """Read one trade."""
-    return Call("GET", f"{TRADES}/{ticket}", _reader(_TRADE))
+    return Call("GET", f"{TRADES}/{ticket}", _reader(TradeOut))
 
 
 def trades(filters: Mapping[str, Any]) -> Call[TradeList]:
     """List trades; filters ``state, symbol, owner, include_closed, limit, cursor``."""
-    return Call("GET", TRADES, _reader(_TRADES), query=_query(filters))
+    return Call("GET", TRADES, _reader(TradeList), query=_query(filters))
 
 
 def explain(ticket: int) -> Call[dict[str, Any]]:
     """Ask why a trade is in its state."""
-    return Call("GET", f"{TRADES}/{ticket}/explain", _reader(_OBJECT))
+    return Call("GET", f"{TRADES}/{ticket}/explain", _object)
 
 
 def history(ticket: int) -> Call[list[dict[str, Any]]]:
     """Read every event of a trade, oldest first."""
-    return Call("GET", f"{TRADES}/{ticket}/history", _inside("events", _EVENTS))
+    return Call("GET", f"{TRADES}/{ticket}/history", _events("events"))
 
 
 def status() -> Call[dict[str, Any]]:
@@ -129,30 +122,50 @@ def status() -> Call[dict[str, Any]]:
 
 def actions(filters: Mapping[str, Any]) -> Call[list[dict[str, Any]]]:
     """List actions; filters ``ticket, limit, since``."""
-    return Call("GET", ACTIONS, _inside("action_history", _EVENTS), query=_query(filters))
+    return Call("GET", ACTIONS, _events("action_history"), query=_query(filters))
 
 
 def old_trade(ticket: int) -> Call[dict[str, Any]]:
     """Read one trade in its old shape, for the drop-ins."""
-    return Call("GET", f"/dtms/trade/{ticket}", _inside("trade_info", _OBJECT))
+    return Call("GET", f"/dtms/trade/{ticket}", _inside("trade_info"))
 
 
-def _reader(shape: TypeAdapter[T]) -> Callable[[Reply], T]:
-    return lambda reply: shape.validate_json(reply.body)
+def _reader(shape: type[M]) -> Callable[[Reply], M]:
+    return lambda reply: shape.model_validate_json(reply.body)
 
 
-def _inside(key: str, shape: TypeAdapter[T]) -> Callable[[Reply], T]:
-    return lambda reply: shape.validate_python(_having(key)(reply)[key])
+def _object(reply: Reply) -> dict[str, Any]:
+    return _as_object(from_json(reply.body))
 
 
 def _having(key: str) -> Callable[[Reply], dict[str, Any]]:
     def parse(reply: Reply) -> dict[str, Any]:
-        found = _OBJECT.validate_json(reply.body)
+        found = _object(reply)
         if key not in found:
             raise ValueError(f"no {key!r} in the answer")
         return found
 
     return parse
+
+
+def _inside(key: str) -> Callable[[Reply], dict[str, Any]]:
+    return lambda reply: _as_object(_having(key)(reply)[key])
+
+
+def _events(key: str) -> Callable[[Reply], list[dict[str, Any]]]:
+    def parse(reply: Reply) -> list[dict[str, Any]]:
+        found = _having(key)(reply)[key]
+        if not isinstance(found, list):
+            raise ValueError(f"{key!r} is not a list")  # noqa: TRY004 - see `_as_object`
+        return [_as_object(item) for item in found]
+
+    return parse
+
+
+def _as_object(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004 - `parse` promises ValueError, as pydantic raises
+    return value
 
 
 def _query(filters: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -167,7 +180,7 @@ def problem_of(result: BatchItemOut) -> Problem:
     """Read the problem of one refused item of a batch; an item without one still has its status."""
     facts = {"title": "refused", "detail": "refused without a reason", "code": "internal_error", **(result.error or {})}
     try:
-        return _PROBLEM.validate_python({**facts, "status": result.status})
+        return Problem.model_validate({**facts, "status": result.status})
     except ValidationError:
         return Problem(title="refused", status=result.status, detail=str(result.error), code="internal_error")
 

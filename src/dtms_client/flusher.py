@@ -110,9 +110,10 @@ class Flusher:
                 _log.warning("%d registrations stay in %s for the next program", left, watched.outbox.spool.folder)
 
     def _run(self) -> None:
-        while True:
-            self._wake.wait(self.run_once())
-            self._wake.clear()
+        wake = self._wake
+        while self._thread is threading.current_thread():
+            wake.wait(self.run_once())
+            wake.clear()
 
     def run_once(self) -> float:
         """Deliver what is due. Returns the seconds until something is due again."""

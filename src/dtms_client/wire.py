@@ -1,4 +1,4 @@
-"""What travels over HTTP: the one description of it, read by the client and by the service's ``api`` room, by nobody else.
+"""What travels over HTTP: its one description, read by the client and by the service's ``api`` room, by nobody else.
 
 Times are ISO 8601 UTC with ``Z``; volumes in lots; prices in symbol units; absent levels are null, never 0.
 """
@@ -22,9 +22,12 @@ TICKET_MAX = 2**63 - 1
 
 
 class Wire(BaseModel):
-    """Base of every message: unknown fields of a newer peer are ignored, values are immutable."""
+    """Base of every message: unknown fields of a newer peer are ignored, values are immutable.
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    Validators are built on first use: a program that imports the client pays only for what it sends and reads.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class RegistrationIn(Wire):
@@ -146,9 +149,9 @@ class TradeList(Wire):
 
 
 class Problem(Wire):
-    """RFC 9457 problem document. ``definite``: the server decided; ``retryable``: the same request may succeed later."""
+    """RFC 9457 problem document. ``definite``: the server decided; ``retryable``: it may succeed later."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
     type: str = "about:blank"
     title: str
