@@ -1,6 +1,7 @@
 """Taking a registration in: what the caller claims, held against what the terminal shows. Pure.
 
-Only side and symbol can conflict (R22): levels, volume and prices are the terminal's to say, and owner is a matter of hand-over.
+Only side and symbol can conflict (R22): levels, volume and prices are the terminal's to say, and owner is a matter of
+hand-over.
 """
 
 from __future__ import annotations
@@ -53,7 +54,10 @@ class Admitted:
 
 
 def same_symbol(a: str, b: str) -> bool:
-    """True for one symbol under two brokers' names: XAUUSD, XAUUSDc and XAUUSD.raw are the same, GBPUSD and EURUSD are not."""
+    """True for one symbol under two brokers' names.
+
+    XAUUSD, XAUUSDc and XAUUSD.raw are the same, GBPUSD and EURUSD are not.
+    """
     short, long = sorted((_plain(a), _plain(b)), key=len)
     return len(short) >= 3 and long.startswith(short)
 
@@ -71,8 +75,8 @@ def check(registration: Registration, symbol: str, side: Side | None) -> None:
     if wrong_symbol or wrong_side:
         what = "symbol" if wrong_symbol else "side"
         detail = (
-            f"ticket {registration.ticket} is {known['side']} {known['symbol']} at the terminal, but the registration says "
-            f"{what} {claimed[what]}; correct the registration, the terminal is the truth"
+            f"ticket {registration.ticket} is {known['side']} {known['symbol']} at the terminal, but the registration "
+            f"says {what} {claimed[what]}; correct the registration, the terminal is the truth"
         )
         raise RegistrationConflict(detail, claimed=claimed, terminal=known)
 

@@ -1,6 +1,7 @@
 """What an order's outcome does to a trade and its obligation. Pure.
 
-The same functions serve the reply of a send and the evidence found after a lost one, so that both end in the same trade.
+The same functions serve the reply of a send and the evidence found after a lost one, so that both end in the same
+trade.
 """
 
 from __future__ import annotations
@@ -85,7 +86,10 @@ def replied(intent: Intent, outcome: Outcome[Fill], now: float) -> Intent:
 
 
 def settled(trade: Trade, intent: Intent, done_volume: float | None, now: float, parameters: Parameters) -> Trade:
-    """The trade after its intent was replied to or settled. ``done_volume`` in lots, where it is known (closing orders)."""
+    """The trade after its intent was replied to or settled.
+
+    ``done_volume`` in lots, where it is known (closing orders).
+    """
     obligation = next(
         (o for o in trade.obligations if o.kind is intent.kind and o.status is ObligationStatus.SENT), None
     )

@@ -1,8 +1,8 @@
-"""What became of an order whose answer is missing: the broker's own records decide, never a guess. Pure (``engine.md`` D4).
+"""What became of an order whose answer is missing: the broker's own records decide, never a guess. Pure.
 
-An order of ours is recognised by its magic on deals, or by its absolute target being true. "It did not happen" may be said only
-after the settle window (R16): with executions that come later than a lost reply, shorter windows doubled orders in 163 to 235 of 960
-model-checked cases, the full window in none.
+``engine.md`` D4. An order of ours is recognised by its magic on deals, or by its absolute target being true. "It did
+not happen" may be said only after the settle window (R16): with executions that come later than a lost reply, shorter
+windows doubled orders in 163 to 235 of 960 model-checked cases, the full window in none.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def settle(intent: Intent, sighting: Sighting, spec: SymbolSpec, now: float, par
 
 
 def settle_window(spec: SymbolSpec, parameters: Parameters) -> float:
-    """Seconds to wait for a late execution: 60 s for market and exchange execution, 180 s for instant and request (R16)."""
+    """Seconds to wait for a late execution (R16): 60 at market and exchange execution, 180 at instant and request."""
     late = spec.execution in {Execution.INSTANT, Execution.REQUEST}
     return parameters.settle_request_s if late else parameters.settle_market_s
 

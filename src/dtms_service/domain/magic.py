@@ -1,7 +1,7 @@
 """One magic number per intent: how our own orders, positions and deals are recognised at the broker.
 
-15 decimal digits: base (4) ++ instance (3, drawn when the database was created) ++ sequence (8). Below 2**53, so that no JSON
-reader rounds it; MetaTrader stores it as an unsigned 64-bit integer on orders, deals and positions.
+15 decimal digits: base (4) ++ instance (3, drawn when the database was created) ++ sequence (8). Below 2**53, so that
+no JSON reader rounds it; MetaTrader stores it as an unsigned 64-bit integer on orders, deals and positions.
 """
 
 from __future__ import annotations

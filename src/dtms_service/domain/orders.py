@@ -1,6 +1,7 @@
 """What DTMS may ask of the broker. Every order names its position by ticket and carries the magic of its own intent.
 
-Levels and volumes here are legal already (tick size, volume step, broker's minimum distances): ``domain.levels`` made them so.
+Levels and volumes here are legal already (tick size, volume step, broker's minimum distances): ``domain.levels`` made
+them so.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ class ModifyStops:
 
 @dataclass(frozen=True, slots=True)
 class ClosePosition:
-    """Close ``volume`` lots of the position (TRADE_ACTION_DEAL with ``position``); ``side`` is the position's own side."""
+    """Close ``volume`` lots of the position (TRADE_ACTION_DEAL with ``position``).
+
+    ``side`` is the position's own side.
+    """
 
     ticket: int
     symbol: str

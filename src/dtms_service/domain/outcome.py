@@ -30,7 +30,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """No answer can be relied on. ``code`` is stable (``timeout``, ``link_down``, ``no_reply``), ``detail`` a sentence."""
+    """No answer can be relied on.
+
+    ``code`` is stable (``timeout``, ``link_down``, ``no_reply``), ``detail`` a sentence.
+    """
 
     code: str
     detail: str

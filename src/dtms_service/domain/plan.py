@@ -1,7 +1,7 @@
-"""From an obligation to an order: re-planned from a fresh snapshot until something was sent, and only ever risk-reducing.
+"""From an obligation to an order: planned anew from every snapshot, and only ever risk-reducing.
 
-`plan` answers one of five values. A target that was sent once stays fixed (R3): tightening is not a trailing stop. Formulas:
-``engine.md`` B7.1 and B7.2; distances R2; deferral R10.
+`plan` answers one of five values. An obligation ends with its first effect, and a target that took effect in part stays
+fixed (R3): tightening is not a trailing stop. Formulas: ``engine.md`` B7.1 and B7.2; distances R2; deferral R10.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Instead:
-    """Cannot be done on this trade; tighten instead (``hard``: at the closer distance). ``keep``: the obligation stays due."""
+    """Cannot be done on this trade; tighten instead (``hard``: at the closer distance).
+
+    ``keep``: the obligation stays due.
+    """
 
     reason: str
     hard: bool
@@ -77,7 +80,7 @@ def plan(trade: Trade, obligation: Obligation, scene: Scene, magic: int, paramet
 
 
 def stop_floor(scene: Scene, obligation: Obligation, parameters: Parameters) -> float | None:
-    """The least distance between price and a stop of ours: broker's minimum or the noise floor (R2), None without an ATR.
+    """The least distance between price and a stop of ours: broker's minimum or noise floor (R2), None without an ATR.
 
     Every refusal for stops too near (10016) widens it by one spread.
     """

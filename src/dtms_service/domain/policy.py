@@ -1,7 +1,8 @@
 """What a trade needs now: arming, when to evaluate, the score's verdict, and the transition it causes. Pure.
 
 `decide` answers the same for the same values however often it is called: the memory that makes a repeated cycle a no-op
-(newest evaluated bar, price and flip of that moment) is part of the `Trade` it returns. Rules: ``engine.md`` B5 to B7, E.1.
+(newest evaluated bar, price and flip of that moment) is part of the `Trade` it returns. Rules: ``engine.md`` B5 to B7,
+E.1.
 """
 
 from __future__ import annotations
@@ -56,7 +57,10 @@ def r_now(trade: Trade, tick: Tick) -> float | None:
 
 
 def tick_is_fresh(scene: Scene, parameters: Parameters) -> bool:
-    """A quote young enough to act on; an old one means a closed market or a frozen feed, and nothing is planned on it."""
+    """A quote young enough to act on.
+
+    An old one means a closed market or a frozen feed, and nothing is planned on it.
+    """
     return scene.now - scene.tick.time <= parameters.tick_stale_s
 
 

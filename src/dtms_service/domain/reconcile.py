@@ -1,6 +1,7 @@
 """Bringing a trade in line with what the terminal shows. The terminal is the truth; a failed read is not a fact. Pure.
 
-Table E.2 of ``engine.md``, with R6 (closing what is gone), R14 (stop removed by hand) and R27 (tickets that never appear).
+Table E.2 of ``engine.md``, with R6 (closing what is gone), R14 (stop removed by hand) and R27 (tickets that never
+appear).
 """
 
 from __future__ import annotations

@@ -69,7 +69,10 @@ class ObligationStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Obligation:
-    """One effect owed. ``r_multiple`` is the distance of a tightened stop in R; ``target`` the absolute goal once it was sent."""
+    """One effect owed.
+
+    ``r_multiple`` is the distance of a tightened stop in R; ``target`` the absolute goal once it was sent.
+    """
 
     kind: ObligationKind
     episode: int
@@ -107,7 +110,10 @@ class IntentState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """An order, committed before it is sent. ``plan`` is the order with its absolute target, ``before`` what the position looked like."""
+    """An order, committed before it is sent.
+
+    ``plan`` is the order with its absolute target, ``before`` what the position looked like.
+    """
 
     magic: int
     trade_id: int
@@ -153,7 +159,10 @@ class HedgeLink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentScore:
-    """One line of a score: ``points`` = K * weight * multiplier * value * side; ``reason`` says why it is not available."""
+    """One line of a score: ``points`` = K * weight * multiplier * value * side.
+
+    ``reason`` says why it is not available.
+    """
 
     name: str
     weight: float
@@ -167,7 +176,10 @@ class ComponentScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """The trade score S in about [-10.5, +10.5], seen from the trade's side; ``value`` is None when nothing could be read."""
+    """The trade score S in about [-10.5, +10.5], seen from the trade's side.
+
+    ``value`` is None when nothing could be read.
+    """
 
     value: float | None
     coverage: float

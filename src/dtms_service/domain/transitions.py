@@ -1,7 +1,7 @@
 """The state machine as a literal table: everything about evaluation transitions is here, and nothing else is.
 
-Table E.1 of ``engine.md``. One evaluation makes at most one transition: the first row of the trade's state whose guard holds. Rows
-read an `Evaluation` and nothing else, so the same table serves live cycles, replay and the documentation.
+Table E.1 of ``engine.md``. One evaluation makes at most one transition: the first row of the trade's state whose guard
+holds. Rows read an `Evaluation` and nothing else, so the same table serves live cycles, replay and the documentation.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _not_recovered(e: Evaluation, _: Parameters) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: from ``state`` by ``rule`` when ``guard`` holds; ``when`` says the guard in words for people and documents.
+    """One row: from ``state`` by ``rule`` when ``guard`` holds; ``when`` says the guard in words for people.
 
     ``next`` is entered at once; where it equals ``state`` the effect it ``owes`` must be confirmed by the broker first.
     """

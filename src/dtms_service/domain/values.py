@@ -1,8 +1,8 @@
 """What the market and the broker tell us, as values.
 
-Units, everywhere in the service: prices in the symbol's own units, volumes in lots, money in account currency, times in
-seconds since the epoch in true UTC (the gateway converts the broker's wall clock once, at the edge). A level of ``None``
-means that the position has none; MetaTrader's 0.0 never leaves the terminal room.
+Units, everywhere in the service: prices in the symbol's own units, volumes in lots, money in account currency, times
+in seconds since the epoch in true UTC (the gateway converts the broker's wall clock once, at the edge). A level of
+``None`` means that the position has none; MetaTrader's 0.0 never leaves the terminal room.
 """
 
 from __future__ import annotations
@@ -148,7 +148,10 @@ class SymbolSpec:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """An open position as the terminal reports it (TradePosition). ``identifier`` is constant for its life, ``ticket`` is not."""
+    """An open position as the terminal reports it (TradePosition).
+
+    ``identifier`` is constant for its life, ``ticket`` is not.
+    """
 
     ticket: int
     identifier: int
@@ -183,7 +186,10 @@ class WorkingOrder:
 
 @dataclass(frozen=True, slots=True)
 class Deal:
-    """An execution from the account history (TradeDeal). ``position_id`` is the identifier of the position it changed."""
+    """An execution from the account history (TradeDeal).
+
+    ``position_id`` is the identifier of the position it changed.
+    """
 
     ticket: int
     order: int

@@ -1,8 +1,9 @@
 """The market view: every reading the rules need about one symbol, taken from closed bars only.
 
-All readings are market-relative (+ is bullish); the side of a trade enters in ``domain.signals``. A reading that is not there is
-a `Missing` with its reason: ``configured=False`` means that this symbol can never have it (its weight is renormalised away),
-``configured=True`` that it is absent for now (it abstains and lowers the coverage). Sources: ``engine.md`` B2 to B5.
+All readings are market-relative (+ is bullish); the side of a trade enters in ``domain.signals``. A reading that is not
+there is a `Missing` with its reason: ``configured=False`` means that this symbol can never have it (its weight is
+renormalised away), ``configured=True`` that it is absent for now (it abstains and lowers the coverage). Sources:
+``engine.md`` B2 to B5.
 """
 
 from __future__ import annotations
@@ -61,7 +62,10 @@ class StructureReading:
 
 @dataclass(frozen=True, slots=True)
 class VwapReading:
-    """Session VWAP on M5. ``flip`` and ``volume_flip`` in {-1, 0, +1}; ``flip_age`` in closed M5 bars since the flip."""
+    """Session VWAP on M5.
+
+    ``flip`` and ``volume_flip`` in {-1, 0, +1}; ``flip_age`` in closed M5 bars since the flip.
+    """
 
     vwap: float
     flip: int
@@ -89,7 +93,10 @@ class EmaReading:
 
 @dataclass(frozen=True, slots=True)
 class CandleReading:
-    """Newest qualifying M5 candle of the last three: ``sign`` of its body, and whether open and close lie on opposite sides of VWAP."""
+    """Newest qualifying M5 candle of the last three.
+
+    ``sign`` of its body, and whether open and close lie on opposite sides of VWAP.
+    """
 
     sign: int
     crosses_vwap: bool
