@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,8 @@ from dtms_service.market import view
 from dtms_service.market.snapshot import Snapshot
 from dtms_service.market.window import Window
 
+ASKS = 2
+"""Reads for one expected bar: it may come late once; after that the market has made none, as on every weekend."""
 _FRAMES = (Timeframe.M15, Timeframe.M5)
 
 
@@ -25,6 +28,8 @@ class _Series:
         return self.m15 if frame is Timeframe.M15 else self.m5
 
 
+log = logging.getLogger(__name__)
+
 _NEW = _Series(Window.empty(Timeframe.M15), Window.empty(Timeframe.M5), Missing("no closed M15 bar"))
 
 
@@ -34,6 +39,7 @@ class Markets:
     def __init__(self, parameters: Parameters) -> None:
         self._parameters = parameters
         self._series: dict[str, _Series] = {}
+        self._asked: dict[tuple[str, Timeframe], tuple[float, int]] = {}
         self.views: Mapping[str, MarketView] = {}
 
     def needs(self, symbols: Sequence[str], now: float) -> tuple[tuple[str, Timeframe, int], ...]:
@@ -48,7 +54,12 @@ class Markets:
             for frame in _FRAMES:
                 window = series.window(frame)
                 due = (settled // frame.seconds - 1) * frame.seconds
-                if len(window.bars) == 0 or int(window.bars.time[-1]) < due:
+                if len(window.bars) and int(window.bars.time[-1]) >= due:
+                    continue
+                slot, times = self._asked.get((symbol, frame), (due, 0))
+                times = times + 1 if slot == due else 1
+                if times <= ASKS:
+                    self._asked[symbol, frame] = (due, times)
                     wanted.append((symbol, frame, window.wanted(now)))
         return tuple(wanted)
 
@@ -72,7 +83,11 @@ class Markets:
             bars = snapshot.bars.get((symbol, frame))
             if bars is None:
                 continue
-            window = after.window(frame).updated(bars, settled).window
+            update = after.window(frame).updated(bars, settled)
+            if update.revised or update.refused:
+                facts = {"symbol": symbol, "frame": frame.value, "revised": update.revised, "refused": update.refused}
+                log.warning("bars_corrected", extra=facts)
+            window = update.window
             if frame is Timeframe.M15 and window is not after.m15:
                 after = replace(after, m15=window, slow=view.read_m15(symbol, window, self._parameters))
             elif frame is Timeframe.M5:
