@@ -53,19 +53,19 @@ class Markets:
             series = self._series.get(symbol, _NEW)
             for frame in _FRAMES:
                 window = series.window(frame)
-                due = (settled // frame.seconds - 1) * frame.seconds
-                if len(window.bars) and int(window.bars.time[-1]) >= due:
-                    continue
-                slot, times = self._asked.get((symbol, frame), (due, 0))
-                times = times + 1 if slot == due else 1
-                if times <= ASKS:
-                    self._asked[symbol, frame] = (due, times)
+                due = _newest_closed(settled, frame)
+                there = len(window.bars) > 0 and int(window.bars.time[-1]) >= due
+                if not there and self._asked.get((symbol, frame)) != (due, ASKS):
                     wanted.append((symbol, frame, window.wanted(now)))
         return tuple(wanted)
 
     def take(self, snapshot: Snapshot, specs: Mapping[str, SymbolSpec]) -> None:
         """Update the windows with what was read and rebuild the views that changed."""
         settled = snapshot.time - self._parameters.bar_delay_s
+        for symbol, frame in snapshot.bars:
+            due = _newest_closed(settled, frame)
+            slot, times = self._asked.get((symbol, frame), (due, 0))
+            self._asked[symbol, frame] = (due, times + 1 if slot == due else 1)
         changed = {symbol for symbol, _ in snapshot.bars if self._updated(symbol, snapshot, settled)}
         if not changed:
             return
@@ -101,3 +101,8 @@ class Markets:
             return series.slow
         fast = view.read_m5(spec, series.m5, series.slow, self._parameters)
         return fast if isinstance(fast, Missing) else view.combined(spec.name, series.slow, fast)
+
+
+def _newest_closed(now: float, frame: Timeframe) -> float:
+    """Opening time of the newest bar that has ended by ``now``."""
+    return (now // frame.seconds - 1) * frame.seconds
