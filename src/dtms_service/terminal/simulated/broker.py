@@ -178,11 +178,12 @@ class Broker:
         """
         while after < until and self.state.positions:
             end = min(until, after + _HOUR)
-            if not self._quiet(after, end):
-                self._play_ticks(after, end)
+            reached, tight = self._outlook(after, end)
+            if reached or tight:
+                self._play_ticks(after, end, tight=tight)
             after = end
 
-    def _play_ticks(self, after: float, until: float) -> None:
+    def _play_ticks(self, after: float, until: float, *, tight: bool) -> None:
         symbols = {each.symbol for each in self.state.positions.values()}
         moves = [(symbol, quote) for symbol in symbols for quote in self.market.of(symbol).ticks(after, until)]
         moves.sort(key=lambda move: (move[1].time, move[0]))
@@ -191,30 +192,33 @@ class Broker:
                 hit = _hit(position, quote)
                 if hit is not None:
                     self._stop(position, *hit, time=quote.time)
-            self._stop_out(quote.time)
+            if tight:
+                self._stop_out(quote.time)
             if not self.state.positions:
                 return
 
-    def _quiet(self, after: float, until: float) -> bool:
-        """True when no level is reached and no stop-out is near, judged by the extremes of the time."""
-        worst = self.state.balance
+    def _outlook(self, after: float, until: float) -> tuple[bool, bool]:
+        """(a level is reached, a stop-out is possible), judged by the extremes of the time."""
+        reached, worst = False, self.state.balance
         symbols = {each.symbol for each in self.state.positions.values()}
         extremes = {symbol: self.market.of(symbol).extremes(after, until) for symbol in symbols}
         for position in self.state.positions.values():
-            found = extremes[position.symbol]
-            facts = self.market.of(position.symbol).facts
+            found, sign = extremes[position.symbol], position.sign
             if found is None:
-                price = self.price_of(position, after)
+                low = high = self.price_of(position, after)
+            elif sign > 0:
+                low, high = found.low_bid, found.high_bid
             else:
-                low, high = (found.low_bid, found.high_bid) if position.type == BUY else (found.low_ask, found.high_ask)
-                price, best = (low, high) if position.type == BUY else (high, low)
-                if (position.sl and position.sign * (price - position.sl) <= 0) or (
-                    position.tp and position.sign * (best - position.tp) >= 0
-                ):
-                    return False
-            loss = (price - position.price_open) * position.sign * facts.contract_size * position.volume
-            worst += loss * self.money.rate(facts.profit, after) * (_CAUTION if loss < 0 else 1 / _CAUTION)
-        return worst > self._margin_about(after) * _CAUTION * STOP_OUT_PERCENT / 100.0
+                low, high = found.low_ask, found.high_ask
+            bad, good = (low, high) if sign > 0 else (high, low)
+            if position.sl and sign * (bad - position.sl) <= 0:
+                reached = True
+            if position.tp and sign * (good - position.tp) >= 0:
+                reached = True
+            facts = self.market.of(position.symbol).facts
+            money = (bad - position.price_open) * sign * facts.contract_size * position.volume
+            worst += money * self.money.rate(facts.profit, after) * (_CAUTION if money < 0 else 1 / _CAUTION)
+        return reached, worst <= self._margin_about(after) * _CAUTION * STOP_OUT_PERCENT / 100.0
 
     def _margin_about(self, time: float) -> float:
         """The margin in use as it was within the last hour."""

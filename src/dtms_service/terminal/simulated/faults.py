@@ -21,7 +21,8 @@ from dtms_service.terminal.simulated.state import State
 READS = frozenset({
     "account_info", "terminal_info", "symbols_total", "symbols_get", "symbol_info", "symbol_info_tick",
     "copy_rates_from", "copy_rates_from_pos", "copy_rates_range", "positions_total", "positions_get",
-    "orders_total", "orders_get", "history_orders_get", "history_deals_get", "history_orders_total", "history_deals_total",
+    "orders_total", "orders_get", "history_orders_get", "history_deals_get", "history_orders_total",
+    "history_deals_total",
 })  # fmt: skip
 SEND = frozenset({"order_send"})
 _TICK = frozenset({"symbol_info_tick"})

@@ -7,6 +7,7 @@ a new child waits until the old one has let go of the file. Columns are those of
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,6 +62,8 @@ class Store:
         except (OSError, sqlite3.Error) as error:
             message = f"{path}: the simulated account cannot be opened ({error})"
             raise ValueError(message) from error
+        # Whoever forgets ``close`` does not keep the file locked for longer than the object lives.
+        weakref.finalize(self, self._connection.close)
         try:
             self._prepare()
         except sqlite3.Error as error:
