@@ -1,0 +1,156 @@
+"""Which objects make one service? Values in, objects out; nothing is opened here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Protocol
+
+from starlette.types import ASGIApp
+
+from dtms_service.api.app import make_app
+from dtms_service.api.doors import Access
+from dtms_service.api.limits import RateLimit
+from dtms_service.api.security import Scope, Token, Tokens
+from dtms_service.clock import FactorClock, SteppedClock, SystemClock, chance, new_id
+from dtms_service.domain.errors import NotAccepting
+from dtms_service.domain.record import Batch, Recorded
+from dtms_service.domain.trade import Event
+from dtms_service.engine.authority import Authority
+from dtms_service.engine.dtms import Dtms, Rules
+from dtms_service.engine.ports import Clock, Ledger, SimulatedMarket, Terminal
+from dtms_service.ledger.store import SqlLedger
+from dtms_service.settings.tree import Settings, is_loopback
+
+
+class Engine(Authority, Protocol):
+    """The authority with its life, as ``serve`` drives it."""
+
+    async def start(self) -> None:
+        """Become ready; returns early when told to stop."""
+
+    async def run(self) -> None:
+        """Watch until told to stop."""
+
+    def request_stop(self) -> None:
+        """Start no further cycle."""
+
+    async def stop(self) -> None:
+        """Finish the present cycle and let the terminal go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What ``serve`` needs of a built service."""
+
+    engine: Engine
+    simulator: SimulatedMarket | None
+    close_ledger: Callable[[], Awaitable[None]]
+
+
+class LateLedger:
+    """A ledger that is opened by its first ``load``: by then the service answers, and says that it is not ready."""
+
+    def __init__(self, opener: Callable[[], Awaitable[Ledger]]) -> None:
+        self._opener = opener
+        self._ledger: Ledger | None = None
+
+    async def load(self) -> Recorded:
+        """Open, bring the tables up to date, read the state to start from."""
+        if self._ledger is None:
+            self._ledger = await self._opener()
+        return await self._ledger.load()
+
+    async def commit(self, batch: Batch) -> int:
+        """Store everything in one transaction."""
+        return await self._open().commit(batch)
+
+    async def events(
+        self,
+        *,
+        kind: str | None = None,
+        trade_id: int | None = None,
+        since: int = 0,
+        limit: int = 100,
+        newest: bool = False,
+    ) -> tuple[Event, ...]:
+        """Stored events."""
+        return await self._open().events(kind=kind, trade_id=trade_id, since=since, limit=limit, newest=newest)
+
+    async def close(self) -> None:
+        """Close it if it was opened."""
+        if self._ledger is not None:
+            await self._ledger.close()
+
+    def _open(self) -> Ledger:
+        if self._ledger is None:
+            raise NotAccepting
+        return self._ledger
+
+
+def clock_of(settings: Settings) -> Clock:
+    """The engine clock: the machine's with a real terminal, else the simulator's date at its speed (R35)."""
+    if settings.terminal.kind == "mt5":
+        return SystemClock()
+    factor = settings.simulator.factor
+    return SteppedClock() if factor is None else FactorClock(factor)
+
+
+def access_of(settings: Settings) -> Access:
+    """Who may reach the API."""
+    api = settings.api
+    hosts = set(api.allowed_hosts) if is_loopback(api.host) else {*api.allowed_hosts, api.host}
+    tokens = tuple(Token(token.sha256, frozenset(Scope(scope) for scope in token.scopes)) for token in settings.tokens)
+    return Access(
+        new_id=new_id,
+        hosts=frozenset(host.lower() for host in hosts),
+        origins=frozenset(api.allowed_origins),
+        tokens=Tokens(tokens),
+        rate=RateLimit(time.monotonic) if api.rate_limit.enabled else None,
+    )
+
+
+def web(parts: Parts, settings: Settings, instance_id: str) -> ASGIApp:
+    """The HTTP application over built parts."""
+    return make_app(
+        parts.engine,
+        simulator=parts.simulator,
+        version=version("dtms"),
+        instance_id=instance_id,
+        access=access_of(settings),
+    )
+
+
+class SimulatedTerminal(Terminal, SimulatedMarket, Protocol):
+    """A gateway: both the terminal and, with the simulated one, the control over it."""
+
+
+def gateway_of(settings: Settings) -> SimulatedTerminal:
+    """The gateway to the chosen terminal."""
+    message = f"no gateway for {settings.terminal.kind} yet"
+    raise NotImplementedError(message)
+
+
+def build(settings: Settings) -> Parts:
+    """The real service: terminal, ledger, clock and engine."""
+    chances = chance()
+    ledger = LateLedger(lambda: SqlLedger.open(settings.ledger.url, draw=chances.randrange))
+    rules = Rules(
+        mode=settings.mode,
+        parameters=settings.engine,
+        cycle_s=settings.cadence.cycle_s,
+        dtms_strategies=settings.ownership.dtms_strategies,
+    )
+    gateway = gateway_of(settings)
+    simulator = gateway if settings.terminal.kind == "simulated" else None
+    engine = Dtms(
+        terminal=gateway,
+        ledger=ledger,
+        clock=clock_of(settings),
+        rules=rules,
+        jitter=chances.random,
+        simulator=simulator,
+    )
+    return Parts(engine, simulator, ledger.close)

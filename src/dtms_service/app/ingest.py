@@ -1,0 +1,97 @@
+"""The service empties the callers' spool itself, so that a registration arrives although its caller died."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from dtms_client.spool import Damaged, Entry, entries
+from dtms_service.api import spooled
+from dtms_service.domain.admission import Registration
+from dtms_service.domain.errors import DtmsError, Invalid, NotAccepting, StorageBusy
+from dtms_service.engine.authority import Authority
+from dtms_service.engine.registrar import Registered
+from dtms_service.settings.tree import is_loopback
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 2.0
+"""Seconds between two looks; a registration made while the service was down is in within 5 s of READY."""
+AT_ONCE = 200
+"""Files per look: one read at the terminal, one transaction."""
+
+
+async def ingest(authority: Authority, folders: Sequence[Path], port: int) -> None:
+    """Empty ``folders`` every two seconds, for ever. Raises ``StorageFailed``."""
+    while True:
+        for folder in folders:
+            try:
+                while authority.report().accepting and await _emptied(authority, folder, port) == AT_ONCE:
+                    continue
+            except OSError as error:  # the files stay; taking one in twice changes nothing
+                log.warning("spool_unusable", extra={"folder": str(folder), "why": str(error)})
+        await asyncio.sleep(EVERY_S)
+
+
+async def _emptied(authority: Authority, folder: Path, port: int) -> int:
+    """Take in what lies in one folder; returns how many registrations were decided on."""
+    waiting = await asyncio.to_thread(_read, folder, port)
+    if not waiting:
+        return 0
+    try:
+        answers = await authority.register([registration for _, registration in waiting])
+    except (NotAccepting, StorageBusy) as error:
+        log.warning("spool_waits", extra={"folder": str(folder), "files": len(waiting), "why": error.detail})
+        return 0
+    return await asyncio.to_thread(_settled, waiting, answers)
+
+
+def _settled(waiting: Sequence[tuple[Entry, Registration]], answers: Sequence[Registered | DtmsError]) -> int:
+    """Remove what is committed, set aside what is refused; returns how many files are gone."""
+    decided = 0
+    for (entry, registration), answer in zip(waiting, answers, strict=True):
+        if isinstance(answer, DtmsError):
+            decided += _refuse(entry, answer)
+        else:
+            entry.remove()
+            decided += 1
+            log.info("spool_taken_in", extra={"ticket": registration.ticket, "outcome": answer.outcome})
+    return decided
+
+
+def _read(folder: Path, port: int) -> list[tuple[Entry, Registration]]:
+    """What is meant for this service and makes sense; what does not make sense is set aside with its reason."""
+    good = []
+    for entry in entries(folder):
+        try:
+            item = entry.load()
+            if item.url is None or _is_here(item.url, port):
+                good.append((entry, spooled.registration(item.body)))
+        except FileNotFoundError:  # its own client delivered it meanwhile
+            continue
+        except Damaged as error:
+            entry.reject({"code": "damaged", "detail": str(error)})
+            log.warning("spool_damaged", extra={"file": str(entry.path), "why": str(error)})
+        except Invalid as error:
+            _refuse(entry, error)
+        if len(good) == AT_ONCE:
+            break
+    return good
+
+
+def _refuse(entry: Entry, error: DtmsError) -> bool:
+    """Set a refused registration aside; one that may succeed later stays. True when it was set aside."""
+    problem = spooled.refusal(error, entry.path.name)
+    if problem is None:
+        return False
+    entry.reject(problem)
+    log.warning("spool_refused", extra={"file": str(entry.path), "code": error.code, "why": error.detail})
+    return True
+
+
+def _is_here(url: str, port: int) -> bool:
+    parts = urlsplit(url)
+    return is_loopback(parts.hostname or "") and parts.port == port

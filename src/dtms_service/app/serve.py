@@ -1,0 +1,139 @@
+"""From settings to a running service and back: start in order, wait for the first reason to end, stop in order.
+
+Start: lock, sockets, serving (live 200, ready 503), then ledger, terminal, reconciliation, monitor. Stop: ready 503,
+the present cycle ends, requests drain, terminal and ledger close, the lock is released (DESIGN 2.8, 5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dtms_service import logs
+from dtms_service.app.build import Parts, build, web
+from dtms_service.app.ingest import ingest
+from dtms_service.app.leaving import DONE, FAILED, LOCK_HELD, MISCONFIGURED, STORAGE_FAILED, Exit
+from dtms_service.app.server import Server, on_signals
+from dtms_service.app.sockets import listening
+from dtms_service.clock import new_id
+from dtms_service.domain.errors import Invalid, StorageBusy, StorageFailed
+from dtms_service.engine.readiness import Phase
+from dtms_service.lock import NAME, Held, Lock
+from dtms_service.settings.tree import Settings
+
+if sys.platform != "win32":
+    import uvloop
+
+log = logging.getLogger(__name__)
+
+STOP_S = 25.0
+"""Longest wait for the present cycle: an order may take 20 s (R19), and its reply is worth waiting for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to put a service together, and what to do once it is ready."""
+
+    build: Callable[[Settings], Parts] = build
+    when_ready: Callable[[], object] | None = None
+    """Runs in a thread of its own."""
+
+
+def run(settings: Settings, plan: Plan | None = None) -> int:
+    """Serve until told to stop; returns the exit code. Raises `Exit` with any code but 0."""
+    factory = uvloop.new_event_loop if sys.platform != "win32" else None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(serve(settings, plan or Plan()))
+
+
+async def serve(settings: Settings, plan: Plan) -> int:
+    """The service's whole life on the running loop."""
+    ending = asyncio.Event()
+    on_signals(ending.set)
+    with _sole_authority(settings):
+        secrets = [settings.api.token.get_secret_value()] if settings.api.token else []
+        logs.start(settings.logs.level, settings.state_dir / "logs", secrets)
+        sockets = listening(settings.api.host, settings.api.port)
+        parts = plan.build(settings)
+        server = Server(web(parts, settings, new_id()))
+        serving = asyncio.create_task(server.serve(sockets), name="http")
+        try:
+            await asyncio.wait(
+                [serving, asyncio.create_task(server.serving.wait())], return_when=asyncio.FIRST_COMPLETED
+            )
+            facts = {"address": f"http://{settings.api.host}:{settings.api.port}", "mode": settings.mode.value}
+            log.info("serving", extra={**facts, "terminal": settings.terminal.kind, "state": str(settings.state_dir)})
+            await _live(parts, settings, plan, ending, serving)
+        finally:
+            await _stop(parts, server, serving)
+    log.info("stopped")
+    return DONE
+
+
+def _sole_authority(settings: Settings) -> Lock:
+    path = settings.state_dir / NAME
+    try:
+        return Lock(path)
+    except Held as held:
+        who = f"process {held.pid}" if held.pid else "another process"
+        sentence = f"{who} already serves {path.parent}. Try: dtms status, or set DTMS_STATE_DIR to another folder"
+        raise Exit(LOCK_HELD, sentence) from held
+    except OSError as error:
+        sentence = (
+            f"the state folder {path.parent} cannot be used: {error}. Try: set DTMS_STATE_DIR to a folder of yours"
+        )
+        raise Exit(STORAGE_FAILED, sentence) from error
+
+
+async def _live(
+    parts: Parts, settings: Settings, plan: Plan, ending: asyncio.Event, serving: asyncio.Task[None]
+) -> None:
+    """Start and watch until a signal, a failure, or the end of the HTTP server."""
+    tasks = [
+        asyncio.create_task(_watch(parts, plan), name="engine"),
+        asyncio.create_task(ingest(parts.engine, settings.spool.folders, settings.api.port), name="spool"),
+        asyncio.create_task(ending.wait(), name="signal"),
+    ]
+    try:
+        done, _ = await asyncio.wait([*tasks, serving], return_when=asyncio.FIRST_COMPLETED)
+        reasons = sorted(task.get_name() for task in done)
+        log.info("stopping", extra={"because": reasons})
+        connecting = parts.engine.report().phase in {Phase.STARTING, Phase.CONNECTING}
+        parts.engine.request_stop()
+        await asyncio.wait(tasks[:1], timeout=0 if connecting else STOP_S)
+        for task in done:
+            task.result()
+        if not ending.is_set():
+            raise Exit(
+                FAILED, f"{' and '.join(reasons)} ended by itself. Try: the log in {settings.state_dir / 'logs'}"
+            )
+    except (StorageFailed, StorageBusy) as error:
+        sentence = f"storage failed: {error.detail}. Try: check the disk and ledger.url, then start again"
+        raise Exit(STORAGE_FAILED, sentence) from error
+    except Invalid as error:  # the terminal cannot be opened as it was described: no such bars, no such program
+        raise Exit(MISCONFIGURED, f"{error.detail}. Try: dtms config show") from error
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def _watch(parts: Parts, plan: Plan) -> None:
+    await parts.engine.start()
+    report = parts.engine.report()
+    log.info("started", extra={"phase": report.phase.value, "trades": len(parts.engine.book.trades)})
+    if plan.when_ready is not None:
+        threading.Thread(target=plan.when_ready, name="when_ready", daemon=True).start()
+    await parts.engine.run()
+
+
+async def _stop(parts: Parts, server: Server, serving: asyncio.Task[None]) -> None:
+    parts.engine.request_stop()
+    server.should_exit = True
+    await asyncio.wait([serving])
+    await parts.engine.stop()
+    await parts.close_ledger()

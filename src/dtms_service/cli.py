@@ -1,0 +1,153 @@
+"""``dtms``: what an operator types. People get tables, pipes get JSON; every error ends with what to try."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+from urllib.parse import urlsplit
+
+import typer
+from pydantic import SecretStr
+from rich.console import Console
+from rich.table import Table
+
+from dtms_client.errors import DtmsClientError
+from dtms_client.sync import DtmsClient
+from dtms_service import demo
+from dtms_service.app.leaving import FAILED, MISCONFIGURED, Exit
+from dtms_service.app.serve import Plan, run
+from dtms_service.settings.loading import Loaded, Misconfigured, load
+from dtms_service.settings.tree import Settings, leaves, value_of
+
+application = typer.Typer(
+    help="DTMS: the one authority that watches MetaTrader 5 positions and reduces their risk.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+config = typer.Typer(help="What DTMS is told to do, and where each value comes from.", no_args_is_help=True)
+application.add_typer(config, name="config")
+
+File = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="TOML file instead of DTMS_CONFIG or config/dtms.toml.")
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON also on a terminal.")]
+
+
+def main() -> None:
+    """Run a command; turns what can go wrong into one line and an exit code (INTERFACE 5)."""
+    try:
+        application()
+    except Misconfigured as error:
+        _leave(MISCONFIGURED, str(error))
+    except Exit as error:
+        _leave(error.code, error.sentence)
+    except DtmsClientError as error:
+        _leave(FAILED, f"{error.detail} Try: {error.hint}")
+
+
+@application.command()
+def serve(
+    *,
+    simulated: Annotated[bool | None, typer.Option("--simulated/--mt5", help="Which terminal.")] = None,
+    observe: Annotated[bool | None, typer.Option("--observe/--protect", help="Only record, or act.")] = None,
+    with_demo: Annotated[bool, typer.Option("--demo", help="Open and register a few simulated positions.")] = False,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    file: File = None,
+) -> None:
+    """Run the service until Ctrl-C."""
+    kind = None if simulated is None else ("simulated" if simulated else "mt5")
+    if with_demo and kind == "mt5":
+        raise typer.BadParameter("the demonstration exists in the simulated terminal only", param_hint="--demo")
+    chosen = {
+        "terminal.kind": "simulated" if with_demo else kind,
+        "mode": None if observe is None else ("observe" if observe else "protect"),
+        "api.host": host,
+        "api.port": port,
+    }
+    loaded = _loaded(file, {name: value for name, value in chosen.items() if value is not None})
+    plan = Plan(when_ready=_demonstration(loaded.settings)) if with_demo else Plan()
+    raise typer.Exit(run(loaded.settings, plan))
+
+
+@application.command()
+def status(*, as_json: Json = False) -> None:
+    """Show what the running service does."""
+    with DtmsClient() as client:
+        body = client.status()
+        trades = client.trades().trades
+    if as_json or not sys.stdout.isatty():
+        typer.echo(json.dumps({**body, "trades": [trade.model_dump() for trade in trades]}))
+        return
+    console = Console()
+    console.print(body["summary"])
+    table = Table("ticket", "symbol", "side", "volume", "state", "score", "R now", "stop", "owner", "protected")
+    for trade in trades:
+        numbers = [_short(trade.score), _short(trade.r_now), _short(trade.stop_loss)]
+        who = [trade.owner, "yes" if trade.protected else "no"]
+        table.add_row(
+            str(trade.ticket), trade.symbol, trade.side or "", f"{trade.volume:g}", trade.state, *numbers, *who
+        )
+    console.print(table)
+
+
+@config.command("show")
+def config_show(*, file: File = None, as_json: Json = False) -> None:
+    """Show every setting, its value and where it comes from. Secrets are not shown."""
+    loaded = _loaded(file, {})
+    rows = [
+        (leaf.name, _shown(value_of(loaded.settings, leaf.name)), loaded.origins.get(leaf.name, "default"))
+        for leaf in leaves()
+    ]
+    if as_json or not sys.stdout.isatty():
+        typer.echo(json.dumps({name: {"value": value, "origin": origin} for name, value, origin in rows}, default=str))
+        return
+    table = Table("setting", "value", "from")
+    for name, value, origin in rows:
+        table.add_row(name, str(value), origin)
+    Console().print(table)
+
+
+@config.command("check")
+def config_check(*, file: File = None) -> None:
+    """Say whether the configuration is right."""
+    loaded = _loaded(file, {})
+    files = sorted({origin for origin in loaded.origins.values() if origin.endswith(".toml")})
+    typer.echo(f"the configuration is right ({', '.join(files) or 'no file'}, {len(loaded.origins)} values set)")
+
+
+def _loaded(file: Path | None, chosen: dict[str, Any]) -> Loaded:
+    loaded = load(chosen, file=file)
+    for warning in loaded.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    return loaded
+
+
+def _demonstration(settings: Settings) -> Any:
+    token = settings.api.token.get_secret_value() if settings.api.token else None
+    url = f"http://127.0.0.1:{settings.api.port}"
+    return partial(demo.open_and_register, url, token, partial(typer.echo, err=True))
+
+
+def _shown(value: Any) -> Any:
+    """A value for eyes: secrets stay hidden, a password in an address too."""
+    if isinstance(value, SecretStr):
+        return str(value)
+    if isinstance(value, str) and (password := urlsplit(value).password if "://" in value else None):
+        return value.replace(f":{password}@", ":***@")
+    if isinstance(value, tuple):
+        return [item.model_dump() if hasattr(item, "model_dump") else str(item) for item in value]
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
+
+
+def _short(number: float | None) -> str:
+    return "" if number is None else f"{number:.6g}"
+
+
+def _leave(code: int, sentence: str) -> NoReturn:
+    typer.echo(f"dtms: {sentence}", err=True)
+    sys.exit(code)
