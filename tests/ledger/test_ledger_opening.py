@@ -167,10 +167,12 @@ async def test_the_database_of_another_program_is_left_alone(tmp_path: Path) -> 
     assert path.read_bytes() == before
 
 
-async def test_a_damaged_database_is_refused_and_left_alone(url: str) -> None:
+@pytest.mark.parametrize("part", ["alembic_version", "trades_open_position"])
+async def test_a_damaged_database_is_refused_and_left_alone(url: str, part: str) -> None:
     path = await _filled(url)
+    (page,) = _ask(path, f"SELECT rootpage FROM sqlite_master WHERE name = '{part}'")  # noqa: S608  a constant of this test
     sound = path.read_bytes()
-    path.write_bytes(sound[:4096] + b"\xff" * 4096 + sound[8192:])
+    path.write_bytes(sound[: (page - 1) * 4096] + b"\xff" * 4096 + sound[page * 4096 :])
     damaged = path.read_bytes()
     with pytest.raises(StorageFailed, match=r"damaged|malformed"):
         await SqlLedger.open(url, draw=_never)

@@ -230,3 +230,13 @@ async def test_a_commit_is_synced_to_the_disk(ledger: SqlLedger) -> None:
         return [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")]
 
     assert await ledger._writer.read(pragmas) == ["wal", 2]  # 2 is FULL
+
+
+async def test_an_opening_that_is_cancelled_lets_go_of_the_database(url: str) -> None:
+    opening = asyncio.ensure_future(SqlLedger.open(url, draw=lambda _: INSTANCE))
+    await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    path = database.path_of(url)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]  # its log went with the last connection

@@ -175,7 +175,11 @@ class ThreadedWriter:
         # A daemon, because an interpreter that ends without close() must not wait here for ever; what is not answered
         # is not promised.
         threading.Thread(target=self._serve, args=(connect, opened), name="ledger-writer", daemon=True).start()
-        await opened
+        try:
+            await opened
+        except asyncio.CancelledError:
+            await self.close()  # a stop during the start must not leave the database open
+            raise
         return self
 
     async def commit(self, batch: Batch) -> int:
