@@ -184,6 +184,25 @@ async def test_a_body_of_exactly_the_limit_is_taken(http):
     assert (await http.put("/dtms/trades/1", content=body, headers=JSON)).status_code == 202
 
 
+async def test_a_caller_that_hangs_up_in_the_middle_of_a_body_changes_nothing(world, authority, caplog):
+    messages = iter([{"type": "http.request", "body": b'{"symbol":', "more_body": True}, {"type": "http.disconnect"}])
+    sent: list[dict] = []
+
+    async def receive() -> dict:
+        return next(messages)
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "PUT", "path": "/dtms/trades/7", "query_string": b"", "headers": headers}
+    with caplog.at_level(logging.ERROR):
+        await world[2](scope, receive, send)
+    assert sent[0]["status"] == 422
+    assert authority.asked == []
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize(
     "query",
     ["limit=0", "limit=1001", "limit=x", "cursor=-1", "cursor=abc", "state=SICK", "owner=nobody", "symbol=" + "X" * 33],

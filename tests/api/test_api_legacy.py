@@ -134,6 +134,7 @@ async def test_every_filled_part_of_a_split_order_is_registered(http, authority,
             {"ok": True, "details": {"ticket": 1, "volume": 10.0}},
             {"ok": True, "details": {"ticket": 2, "volume": 5.0}},
             {"ok": False, "details": {}},
+            {"ok": False, "details": {"ticket": 3}},
         ],
     }
     answer = await http.post("/dtms/trade/enable", json=result)

@@ -90,7 +90,7 @@ class HostNotAllowed(DtmsError):
 
 
 class OriginNotAllowed(DtmsError):
-    """A web page of another origin sent this request. Add the origin to api.cors_origins if it may."""
+    """A web page of another origin sent this request. Add the origin to api.allowed_origins if it may."""
 
     code = "origin_not_allowed"
 
