@@ -47,6 +47,7 @@ class Markets:
 
         A bar counts as closed `bar_delay_s` after its end, because terminals deliver its last ticks late.
         """
+        self._forget_all_but(frozenset(symbols))
         settled = now - self._parameters.bar_delay_s
         wanted = []
         for symbol in symbols:
@@ -75,6 +76,12 @@ class Markets:
             if isinstance(built, MarketView):
                 views[symbol] = built
         self.views = views
+
+    def _forget_all_but(self, symbols: frozenset[str]) -> None:
+        """A market nobody holds a trade in is not read any more, so its last view must not set the cadence."""
+        if not symbols.issuperset(self._series):
+            self._series = {symbol: series for symbol, series in self._series.items() if symbol in symbols}
+            self.views = {symbol: seen for symbol, seen in self.views.items() if symbol in symbols}
 
     def _updated(self, symbol: str, snapshot: Snapshot, settled: float) -> bool:
         before = self._series.get(symbol, _NEW)
