@@ -63,11 +63,15 @@ def opened(folder: Path, market: Path | str = "synthetic", **changes: Any) -> Si
     return terminal
 
 
-def market_order(
-    terminal: SimulatedTerminal, side: str, volume: float, symbol: str = "EURUSD", /, **more: Any
-) -> Any:
+def market_order(terminal: SimulatedTerminal, side: str, volume: float, symbol: str = "EURUSD", /, **more: Any) -> Any:
     kind = terminal.ORDER_TYPE_BUY if side == "BUY" else terminal.ORDER_TYPE_SELL
-    request = {"action": terminal.TRADE_ACTION_DEAL, "symbol": symbol, "volume": volume, "type": kind, "type_filling": 0}
+    request = {
+        "action": terminal.TRADE_ACTION_DEAL,
+        "symbol": symbol,
+        "volume": volume,
+        "type": kind,
+        "type_filling": 0,
+    }
     return terminal.order_send(**(request | more))
 
 

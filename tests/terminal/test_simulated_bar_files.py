@@ -102,7 +102,9 @@ def answers() -> Path:
     found = folder()
     path = found / "answers" / "bar_aggregation" if found is not None else None
     if path is None or not path.is_dir():
-        pytest.skip("no reference answers: answers/bar_aggregation is neither under DTMS_MARKET_DATA nor beside the checkout")
+        pytest.skip(
+            "no reference answers: answers/bar_aggregation is neither under DTMS_MARKET_DATA nor beside the checkout"
+        )
     return path
 
 
@@ -133,7 +135,9 @@ def test_longer_bars_equal_those_of_another_program(case: str, seconds: int) -> 
 @pytest.mark.parametrize(("minutes", "seconds"), [(5, 300), (15, 900)])
 def test_longer_bars_of_two_days_of_bitcoin_equal_those_of_another_program(minutes: int, seconds: int) -> None:
     def load(name: str) -> Bars:
-        rows = json.loads(gzip.decompress((answers() / "cli" / f"btcusd-{name}-bid-2023-02-19-2023-02-20.json.gz").read_bytes()))
+        rows = json.loads(
+            gzip.decompress((answers() / "cli" / f"btcusd-{name}-bid-2023-02-19-2023-02-20.json.gz").read_bytes())
+        )
         return as_bars([[row[key] for key in ("timestamp", "open", "high", "low", "close")] + [0.0] for row in rows])
 
     longer, wanted = aggregate(load("m1"), seconds), load(f"m{minutes}")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,7 @@ from dtms_service.terminal.simulated.backend import SimulatedTerminal
 
 def walk(*prices: float) -> list[Ohlc]:
     """Bars that go straight from one price to the next, without a jump between them."""
-    pairs = zip(prices, prices[1:], strict=False)
-    return [(begin, max(begin, end), min(begin, end), end) for begin, end in pairs]
+    return [(begin, max(begin, end), min(begin, end), end) for begin, end in pairwise(prices)]
 
 
 def last_deal(terminal: SimulatedTerminal) -> dict[str, Any]:
@@ -179,7 +179,7 @@ def test_c58_a_stop_out_closes_the_worst_position_first_and_stops_in_time(tmp_pa
     small = market_order(terminal, "BUY", 1.0).order
     large = market_order(terminal, "BUY", 5.0).order
     later(terminal, 600)
-    # At 1.085 six lots have lost 9,060 of 10,000 USD; their margin is 6,510 USD: 14 %. One lot alone keeps 940 on 1,085 USD.
+    # At 1.085 six lots have lost 9,060 of 10,000 USD on a margin of 6,510 USD: 14 %. One lot keeps 940 on 1,085 USD.
     closed = [deal for deal in deals(terminal) if deal["reason"] == 6]
     assert [deal["position_id"] for deal in closed] == [large]
     assert closed[0]["comment"].startswith("[so 14")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -175,7 +177,10 @@ def test_c18_rates_are_packed_ascending_and_end_with_the_forming_bar(terminal: S
     assert rates["close"][-1] == terminal.symbol_info_tick("EURUSD").bid
     shifted = terminal.copy_rates_from_pos("EURUSD", terminal.TIMEFRAME_M1, 1, 2)
     assert shifted["time"].tolist() == [START + 180, START + 240]
-    assert terminal.copy_rates_from("EURUSD", terminal.TIMEFRAME_M1, START + 60, 5)["time"].tolist() == [START, START + 60]
+    assert terminal.copy_rates_from("EURUSD", terminal.TIMEFRAME_M1, START + 60, 5)["time"].tolist() == [
+        START,
+        START + 60,
+    ]
     within = terminal.copy_rates_range("EURUSD", terminal.TIMEFRAME_M1, START + 60, START + 120)
     assert within["time"].tolist() == [START + 60, START + 120]
     assert len(terminal.copy_rates_from_pos("EURUSD", terminal.TIMEFRAME_M1, 1000, 5)) == 0
@@ -412,7 +417,7 @@ def test_c59_a_login_is_checked(terminal: SimulatedTerminal) -> None:
     assert terminal.initialize(login=login + 1) is False
     assert terminal.last_error()[0] == -6
     assert terminal.account_info() is None
-    assert terminal.initialize(login=login, password="x") is True
+    assert terminal.initialize(login=login, server="x") is True
     assert terminal.login(login + 1) is False
     assert terminal.login(login) is True
 
@@ -448,3 +453,10 @@ def test_margin_and_profit_by_the_published_formulas(terminal: SimulatedTerminal
     info = terminal.symbol_info("EURUSD")
     assert (info.trade_tick_value, info.trade_tick_size, info.digits, info.trade_stops_level) == (1.0, 0.00001, 5, 10)
     assert info.spread == 10
+
+
+def test_the_child_process_stays_light() -> None:
+    heavy = ("pydantic", "sqlalchemy", "talib", "asyncio", "fastapi", "httpx", "structlog")
+    code = f"import sys, dtms_service.terminal.simulated.backend; print([m for m in {heavy} if m in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulated_kit import START, deals, flat, later, market_order, opened, options, positions, write_bars
+from simulated_kit import START, deals, later, market_order, opened, options, positions, write_bars
 
 from dtms_service.terminal.simulated.backend import SimulatedTerminal, open_backend
 from dtms_service.terminal.simulated.faults import KINDS

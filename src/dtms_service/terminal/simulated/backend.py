@@ -271,8 +271,9 @@ class SimulatedTerminal(Constants):
         c_types("copy_rates_from", (symbol, str), (timeframe, int), (count, int))
 
         def copy(_: _Acting) -> NDArray[np.void]:
-            bars = self._bars(symbol, timeframe, answers.MAX_BARS - 1)
-            end = int(np.searchsorted(bars.time, moment_of(date_from) - self._desk.broker.terms.offset, side="right"))
+            until = moment_of(date_from) - self._desk.broker.terms.offset
+            bars = self._bars_since(symbol, timeframe, until, count)
+            end = int(np.searchsorted(bars.time, until, side="right"))
             return self._rates(bars.rows(max(0, end - count), end))
 
         return self._run("copy_rates_from", None, copy, (symbol,))
@@ -282,8 +283,10 @@ class SimulatedTerminal(Constants):
         c_types("copy_rates_range", (symbol, str), (timeframe, int))
 
         def copy(_: _Acting) -> NDArray[np.void]:
-            bars, offset = self._bars(symbol, timeframe, answers.MAX_BARS - 1), self._desk.broker.terms.offset
-            begin = int(np.searchsorted(bars.time, moment_of(date_from) - offset))
+            offset = self._desk.broker.terms.offset
+            since = moment_of(date_from) - offset
+            bars = self._bars_since(symbol, timeframe, since, 1)
+            begin = int(np.searchsorted(bars.time, since))
             end = int(np.searchsorted(bars.time, moment_of(date_to) - offset, side="right"))
             return self._rates(bars.rows(begin, end))
 
@@ -295,6 +298,12 @@ class SimulatedTerminal(Constants):
         if seconds is None or count < 1 or count >= answers.MAX_BARS:
             raise Failed(BAD_PARAMS)
         return series.bars(seconds, self._desk.now, count, self._desk.broker.terms.offset)
+
+    def _bars_since(self, symbol: str, timeframe: int, since: float, before: int) -> Bars:
+        """Bars from ``before`` bars before ``since`` on, as far as the terminal keeps them."""
+        seconds = timeframe_seconds(timeframe) or 1
+        wanted = max(0, int((self._desk.now - since) / seconds)) + before + 1
+        return self._bars(symbol, timeframe, min(wanted, answers.MAX_BARS - 1))
 
     def _rates(self, bars: Bars) -> NDArray[np.void]:
         return answers.rates(bars, self._desk.broker.terms.offset)

@@ -119,7 +119,7 @@ def open_desk(options: Mapping[str, Any], wall: Callable[[], float] | None) -> D
     factor = read_clock(options.get("clock", "live"))
     seed = read_whole(options, "seed", 1, -(2**63), 2**63 - 1) or 0
     market = open_market(str(options.get("market") or SYNTHETIC), seed, terms.offset)
-    start = _read_start(options.get("start"), market.start)
+    start = _read_start(options.get("start"), market)
     login = login_of(folder)
     store = Store(folder / FILE)
     try:
@@ -203,16 +203,17 @@ def _create(state: State, facts: Mapping[str, Any], terms: Terms, start: float) 
     state.save()
 
 
-def _read_start(value: Any, default: float) -> float:
+def _read_start(value: Any, market: Market) -> float:
     if value is None:
-        return default
+        return market.start
     try:
         start = datetime.fromisoformat(value)
     except (TypeError, ValueError) as error:
         message = f"simulator.start is {value!r}; it must be a time such as 2025-01-06T08:00:00Z"
         raise ValueError(message) from error
     seconds = (start if start.tzinfo else start.replace(tzinfo=UTC)).timestamp()
-    if not (math.isfinite(seconds) and seconds >= 0):
-        message = f"simulator.start is {value!r}; it must not be before 1970"
+    first, last = market.ends
+    if not first <= seconds <= last:
+        message = f"simulator.start is {value!r}, outside the bars, which begin at {datetime.fromtimestamp(first, UTC)}"
         raise ValueError(message)
     return float(math.floor(seconds))

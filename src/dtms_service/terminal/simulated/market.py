@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dtms_service.market.bars import BarFile, Bars, join, name_parts, read_bar_file
 from dtms_service.terminal.simulated.catalogue import contract
@@ -17,16 +19,19 @@ from dtms_service.terminal.simulated.synthetic import DEFAULT_START, STYLES, Syn
 SYNTHETIC = "synthetic"
 _BASE_SECONDS = (60, 300)
 _ROWS_PER_BLOCK = 7200
-_START_SHARE = 0.3  # R38
+_START_SHARE = 0.3
+"""A new account begins at the bar after this share of the rows (R38)."""
 
 
 class Market:
     """Symbols and their series. An account belongs to the market it was made on; ``name`` tells it from others."""
 
-    def __init__(self, name: str, series: Mapping[str, Series], start: float) -> None:
+    def __init__(self, name: str, series: Mapping[str, Series], start: float, ends: tuple[float, float]) -> None:
+        """``start`` is where a new account begins unless told otherwise, ``ends`` where the data begins and ends."""
         self.name = name
         self.series = series
         self.start = start
+        self.ends = ends
 
     def of(self, symbol: str) -> Series:
         """The series of ``symbol``; ``ValueError`` names the known ones."""
@@ -65,7 +70,7 @@ def open_market(kind: str, seed: int, export_offset: float) -> Market:
     if kind == SYNTHETIC:
         facts = [contract(symbol) for symbol in STYLES]
         series = {each.name: Series(each, SyntheticSource(seed, each)) for each in facts}
-        return Market(f"{SYNTHETIC} seed {seed}", series, float(DEFAULT_START))
+        return Market(f"{SYNTHETIC} seed {seed}", series, float(DEFAULT_START), (0.0, math.inf))
     path = Path(kind)
     if not path.exists():
         message = f"{path}: there is no such bar file or folder"
@@ -77,7 +82,9 @@ def open_market(kind: str, seed: int, export_offset: float) -> Market:
     series = {}
     for symbol, paths in _finest(found).items():
         series[symbol] = _recorded(symbol, [read_bar_file(each, export_offset) for each in paths], paths)
-    return Market(_name(series), series, _start(series))
+    times = _times(series)
+    start = float(times[int(len(times) * _START_SHARE)])
+    return Market(_name(series), series, start, (float(times[0]), float(times[-1])))
 
 
 def _finest(paths: list[Path]) -> dict[str, list[Path]]:
@@ -126,8 +133,7 @@ def _name(series: Mapping[str, Series]) -> str:
     return "bars " + ", ".join(spans)
 
 
-def _start(series: Mapping[str, Series]) -> float:
-    """The opening time of the bar after the first 30 % of all rows (R38)."""
+def _times(series: Mapping[str, Series]) -> NDArray[np.int64]:
+    """Opening times of all bars of all symbols, in order."""
     times = [each.source.bars(n).time for each in series.values() for n in range((each.source.last or 0) + 1)]
-    ordered = np.sort(np.concatenate(times))
-    return float(ordered[int(len(ordered) * _START_SHARE)])
+    return np.sort(np.concatenate(times))

@@ -93,7 +93,7 @@ class Rules:
         refusal = (
             self._check_volume(series.facts, request.volume, position if closing else None)
             or self._check_filling(series.facts, request.type_filling)
-            or self._check_closing(request, position)
+            or self._check_order_of_closing(series.facts.name, request.type, position)
         )
         if refusal is not None:
             return refusal
@@ -164,12 +164,12 @@ class Rules:
             return None
         return No(Constants.TRADE_RETCODE_INVALID_FILL, f"{facts.name} does not fill orders of mode {filling}")
 
-    def _check_closing(self, request: Struct, position: PositionRow | None) -> No | None:
+    def _check_order_of_closing(self, symbol: str, side: int, position: PositionRow | None) -> No | None:
         """The rules of FIFO accounts: no opposite position, and the oldest of a symbol is closed first."""
         if not (self._terms.fifo_close and self.hedging):
             return None
-        same = [each for each in self._state.positions.values() if each.symbol == request.symbol]
-        if position is None and any(each.type != request.type for each in same):
+        same = [each for each in self._state.positions.values() if each.symbol == symbol]
+        if position is None and any(each.type != side for each in same):
             return No(TRADE_RETCODE_HEDGE_PROHIBITED, "opposite positions are prohibited on this account")
         if position is not None and min(same, key=lambda each: each.identifier, default=position) != position:
             return No(Constants.TRADE_RETCODE_FIFO_CLOSE, "positions are closed in the order they were opened")

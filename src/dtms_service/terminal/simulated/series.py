@@ -23,6 +23,8 @@ CLOSED_AFTER = 600
 """A gap longer than this between two bars means that the market is closed (R38)."""
 
 _BLOCKS_KEPT = 12
+_DEEPEST = 260
+"""Blocks that a question for bars goes back at most: five years of the synthetic market."""
 
 
 class Source(Protocol):
@@ -168,7 +170,8 @@ class Series:
         start = int(newest.time[0])
         parts: list[Bars] = [newest]
         have, index = 1, self.source.index(start)
-        while have < count and (self.source.first is None or index >= self.source.first):
+        deepest = index - _DEEPEST if self.source.first is None else max(self.source.first, index - _DEEPEST)
+        while have < count and index >= deepest:
             longer = self._longer(index, seconds, offset)
             end = int(np.searchsorted(longer.time, start))
             if end:

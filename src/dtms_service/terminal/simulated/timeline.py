@@ -40,7 +40,9 @@ class Timeline:
         self.played = played
         self._wall = wall
         self._anchor = played
-        self._real = real if real is not None else self.real()
+        # A real clock that was set back while nobody was here starts anew from the stored instant.
+        present = self.real()
+        self._real = present if real is None or present is None else min(real, present)
 
     @property
     def stepped(self) -> bool:
