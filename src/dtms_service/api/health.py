@@ -56,30 +56,53 @@ def active(authority: Authority) -> int:
     return sum(1 for trade in authority.book.trades.values() if not trade.state.final)
 
 
+_LIVE_DOC = operation(
+    "The event loop turns", Scope.OPEN, {"status": "live", **_EXAMPLE_ID}, answers={200: "Alive"}, model=Live
+)
+_READY_DOC = operation(
+    "May the service be trusted now",
+    Scope.OPEN,
+    _READY_EXAMPLE,
+    answers={200: "Ready", 503: "Not ready; reasons say why"},
+    model=Ready,
+)
+_OLD_HEALTH_DOC = operation(
+    "Health, old shape",
+    Scope.READ,
+    {
+        "status": "healthy",
+        "dtms_initialized": True,
+        "dtms_available": True,
+        "error": None,
+        "timestamp": "2026-01-05T08:00:00.000Z",
+    },
+    answers={200: "Ready", 503: "Not ready"},
+)
+_OLD_DTMS_HEALTH_DOC = operation(
+    "DTMS health, old shape",
+    Scope.READ,
+    {
+        "dtms_initialized": True,
+        "monitoring_active": True,
+        "active_trades": 3,
+        "ready": True,
+        "error": None,
+        "timestamp": "2026-01-05T08:00:00.000Z",
+    },
+    answers={200: "Ready", 503: "Not ready"},
+)
+
+
 def health_routes(authority: Authority, version: str, instance_id: str) -> APIRouter:
     """``/health/live``, ``/health/ready`` and the two old health paths."""
     router = APIRouter(tags=["health"])
     who = {"service": SERVICE, "instance_id": instance_id, "version": version}
 
-    @router.get(
-        HEALTH_LIVE,
-        **operation(
-            "The event loop turns", Scope.OPEN, {"status": "live", **_EXAMPLE_ID}, answers={200: "Alive"}, model=Live
-        ),
-    )
+    @router.get(HEALTH_LIVE, **_LIVE_DOC)
     async def live() -> Response:
         return answer({"status": "live", **who})
 
-    @router.get(
-        HEALTH_READY,
-        **operation(
-            "May the service be trusted now",
-            Scope.OPEN,
-            _READY_EXAMPLE,
-            answers={200: "Ready", 503: "Not ready; reasons say why"},
-            model=Ready,
-        ),
-    )
+    @router.get(HEALTH_READY, **_READY_DOC)
     async def ready(request: Request) -> Response:
         """Lock held, ledger writable, terminal on the expected account, everything reconciled, cycles on time."""
         report = authority.report()
@@ -96,21 +119,7 @@ def health_routes(authority: Authority, version: str, instance_id: str) -> APIRo
         }
         return answer(body) if report.ready else answer(body, 503, _RETRY)
 
-    @router.get(
-        "/health",
-        **operation(
-            "Health, old shape",
-            Scope.READ,
-            {
-                "status": "healthy",
-                "dtms_initialized": True,
-                "dtms_available": True,
-                "error": None,
-                "timestamp": "2026-01-05T08:00:00.000Z",
-            },
-            answers={200: "Ready", 503: "Not ready"},
-        ),
-    )
+    @router.get("/health", **_OLD_HEALTH_DOC)
     async def old_health() -> Response:
         report = authority.report()
         body = {
@@ -122,22 +131,7 @@ def health_routes(authority: Authority, version: str, instance_id: str) -> APIRo
         }
         return answer(body) if report.ready else answer(body, 503, _RETRY)
 
-    @router.get(
-        "/dtms/health",
-        **operation(
-            "DTMS health, old shape",
-            Scope.READ,
-            {
-                "dtms_initialized": True,
-                "monitoring_active": True,
-                "active_trades": 3,
-                "ready": True,
-                "error": None,
-                "timestamp": "2026-01-05T08:00:00.000Z",
-            },
-            answers={200: "Ready", 503: "Not ready"},
-        ),
-    )
+    @router.get("/dtms/health", **_OLD_DTMS_HEALTH_DOC)
     async def old_dtms_health() -> Response:
         report = authority.report()
         body = {

@@ -104,24 +104,30 @@ def _breakeven(trade: Trade) -> bool:
     return (trade.stop_loss - trade.entry_price) * trade.sign >= 0
 
 
+_ENABLE_DOC = with_body(
+    operation(
+        "Register a position, old form",
+        Scope.REGISTER,
+        examples.ENABLED,
+        answers={200: "Registered", 202: "Stored, not verified yet: success is false, ask again"},
+        raises=REGISTERING,
+    ),
+    examples.ENABLE,
+    form=True,
+)
+_INITIALIZE_DOC = operation(
+    "Nothing to do: the service starts itself",
+    Scope.REGISTER,
+    {"success": True, "summary": "DTMS is running (ready); nothing to do", "ready": True, "error": None},
+    raises=(NotAccepting,),
+)
+
+
 def enable_routes(authority: Authority, kind: str) -> APIRouter:
     """``POST /dtms/trade/enable`` and ``POST /dtms/initialize``."""
     router = APIRouter(tags=["old paths"])
 
-    @router.post(
-        "/dtms/trade/enable",
-        **with_body(
-            operation(
-                "Register a position, old form",
-                Scope.REGISTER,
-                examples.ENABLED,
-                answers={200: "Registered", 202: "Stored, not verified yet: success is false, ask again"},
-                raises=REGISTERING,
-            ),
-            examples.ENABLE,
-            form=True,
-        ),
-    )
+    @router.post("/dtms/trade/enable", **_ENABLE_DOC)
     async def enable(request: Request) -> Response:
         """JSON or form, every old spelling; the ticket alone is enough. A split order registers each of its parts."""
         wishes = registrations(await _body(request))
@@ -136,15 +142,7 @@ def enable_routes(authority: Authority, kind: str) -> APIRouter:
             body = body | {"results": [each for _, each in shown]}
         return answer(body, status)
 
-    @router.post(
-        "/dtms/initialize",
-        **operation(
-            "Nothing to do: the service starts itself",
-            Scope.REGISTER,
-            {"success": True, "summary": "DTMS is running (ready); nothing to do", "ready": True, "error": None},
-            raises=(NotAccepting,),
-        ),
-    )
+    @router.post("/dtms/initialize", **_INITIALIZE_DOC)
     async def initialize() -> Response:
         """Kept for old scripts. It changes nothing and drops no trade; 200 once registrations are accepted."""
         report = authority.report()
@@ -160,14 +158,28 @@ def _failed(error: DtmsError, request: Request) -> tuple[int, dict[str, Any]]:
     return row_of(type(error)).status, problem(error, request.url.path, str(request.scope.get(REQUEST_ID, "")))
 
 
+_TRADE_INFO_DOC = operation("One trade, old envelope", Scope.READ, examples.TRADE_INFO, raises=(TradeNotFound, Invalid))
+_ENGINE_DOC = operation("When each trade was last checked", Scope.READ, examples.ENGINE)
+_REGISTRY_DOC = operation(
+    "Who manages a trade, in the old names",
+    Scope.READ,
+    {
+        "ticket": 123456,
+        "managed_by": "dtms_manager",
+        "breakeven_triggered": False,
+        "symbol": "EURUSD",
+        "direction": "BUY",
+        "strategy_type": None,
+    },
+    raises=(Invalid,),
+)
+
+
 def old_reading_routes(authority: Authority) -> APIRouter:
     """``/dtms/trade/{ticket}``, ``/dtms/engine`` and ``/trade-registry/{ticket}``."""
     router = APIRouter(tags=["old paths"])
 
-    @router.get(
-        "/dtms/trade/{ticket}",
-        **operation("One trade, old envelope", Scope.READ, examples.TRADE_INFO, raises=(TradeNotFound, Invalid)),
-    )
+    @router.get("/dtms/trade/{ticket}", **_TRADE_INFO_DOC)
     async def trade_info(ticket: Ticket) -> Response:
         """``state`` and ``ticket`` stand at the top as well as inside; an unknown ticket is 404."""
         trade = find(authority, ticket, trade_info=None)
@@ -181,7 +193,7 @@ def old_reading_routes(authority: Authority) -> APIRouter:
         }
         return answer(body)
 
-    @router.get("/dtms/engine", **operation("When each trade was last checked", Scope.READ, examples.ENGINE))
+    @router.get("/dtms/engine", **_ENGINE_DOC)
     async def engine() -> Response:
         """Maps of ticket to seconds since the epoch; old pages list the trades by the keys of ``last_fast_check``."""
         counts, watched = authority.counts, active(authority)
@@ -198,22 +210,7 @@ def old_reading_routes(authority: Authority) -> APIRouter:
         }
         return answer({"success": True, "summary": f"{watched} trades watched", "engine_info": info, "error": None})
 
-    @router.get(
-        "/trade-registry/{ticket}",
-        **operation(
-            "Who manages a trade, in the old names",
-            Scope.READ,
-            {
-                "ticket": 123456,
-                "managed_by": "dtms_manager",
-                "breakeven_triggered": False,
-                "symbol": "EURUSD",
-                "direction": "BUY",
-                "strategy_type": None,
-            },
-            raises=(Invalid,),
-        ),
-    )
+    @router.get("/trade-registry/{ticket}", **_REGISTRY_DOC)
     async def registry(ticket: Ticket) -> Response:
         """``managed_by`` is empty for a ticket that nobody registered here."""
         trade = authority.book.find(ticket)

@@ -122,32 +122,44 @@ def _result(ticket: int | None, result: Registered | DtmsError, request: Request
     }
 
 
+_REGISTER_DOC = with_ticket(
+    with_body(
+        operation(
+            "Register a position",
+            Scope.REGISTER,
+            examples.PROTECTED,
+            answers={
+                201: "Protected, first time",
+                200: "Known already, observed or closed",
+                202: "Stored; the terminal has not shown the position yet",
+            },
+            model=RegistrationOut,
+            raises=REGISTERING,
+        ),
+        examples.REGISTRATION,
+        model=RegistrationIn,
+        required=False,
+    )
+)
+_REGISTER_BATCH_DOC = with_body(
+    operation(
+        "Register many positions",
+        Scope.REGISTER,
+        examples.BATCH,
+        answers={200: "Every item has its own status"},
+        model=BatchOut,
+        raises=(NotAccepting, StorageBusy, StorageFailed, Invalid),
+    ),
+    {"trades": [{"ticket": 123456, **examples.REGISTRATION}]},
+    model=BatchIn,
+)
+
+
 def registration_routes(authority: Authority, kind: str) -> APIRouter:
     """``PUT /dtms/trades/{ticket}`` and the batch. ``kind`` is the terminal's (R39)."""
     router = APIRouter(tags=["registration"])
 
-    @router.put(
-        TRADES + "/{ticket}",
-        **with_ticket(
-            with_body(
-                operation(
-                    "Register a position",
-                    Scope.REGISTER,
-                    examples.PROTECTED,
-                    answers={
-                        201: "Protected, first time",
-                        200: "Known already, observed or closed",
-                        202: "Stored; the terminal has not shown the position yet",
-                    },
-                    model=RegistrationOut,
-                    raises=REGISTERING,
-                ),
-                examples.REGISTRATION,
-                model=RegistrationIn,
-                required=False,
-            )
-        ),
-    )
+    @router.put(TRADES + "/{ticket}", **_REGISTER_DOC)
     async def register(request: Request) -> Response:
         """The ticket is enough: the terminal is the truth, and what the body claims is held against it."""
         wish = convert.registration(ticket_of(request), parse(_ONE, await read(request)))
@@ -162,21 +174,7 @@ def registration_routes(authority: Authority, kind: str) -> APIRouter:
         headers = {"Idempotency-Replayed": "true"} if registered.replayed else None
         return answer(body, convert.status_of(registered), headers)
 
-    @router.post(
-        TRADES + "/batch",
-        **with_body(
-            operation(
-                "Register many positions",
-                Scope.REGISTER,
-                examples.BATCH,
-                answers={200: "Every item has its own status"},
-                model=BatchOut,
-                raises=(NotAccepting, StorageBusy, StorageFailed, Invalid),
-            ),
-            {"trades": [{"ticket": 123456, **examples.REGISTRATION}]},
-            model=BatchIn,
-        ),
-    )
+    @router.post(TRADES + "/batch", **_REGISTER_BATCH_DOC)
     async def register_batch(request: Request) -> Response:
         """Up to 1,000 registrations, one read of the terminal, one transaction; a wrong item hurts no other."""
         wishes = [_wish(item) for item in _items(await read(request, BATCH_MAX))]
@@ -204,21 +202,28 @@ def _wanted(
     )
 
 
+_TRADES_DOC = operation(
+    "List trades",
+    Scope.READ,
+    {"trades": [examples.TRADE], "count": 1, "next_cursor": None, "as_of": "2026-01-05T08:15:30.000Z"},
+    answers={200: "In order of registration, oldest first"},
+    model=TradeList,
+    raises=(Invalid,),
+)
+_TRADE_DOC = operation("One trade", Scope.READ, examples.TRADE, model=TradeOut, raises=(TradeNotFound, Invalid))
+_EXPLAIN_DOC = operation(
+    "Why a trade is in its state", Scope.READ, examples.EXPLANATION, raises=(TradeNotFound, Invalid)
+)
+_HISTORY_DOC = operation(
+    "Every event of a trade", Scope.READ, examples.HISTORY, raises=(TradeNotFound, Invalid, StorageFailed)
+)
+
+
 def trade_routes(authority: Authority) -> APIRouter:
     """Reading trades: list, one, explain, history."""
     router = APIRouter(tags=["trades"])
 
-    @router.get(
-        TRADES,
-        **operation(
-            "List trades",
-            Scope.READ,
-            {"trades": [examples.TRADE], "count": 1, "next_cursor": None, "as_of": "2026-01-05T08:15:30.000Z"},
-            answers={200: "In order of registration, oldest first"},
-            model=TradeList,
-            raises=(Invalid,),
-        ),
-    )
+    @router.get(TRADES, **_TRADES_DOC)
     async def trades(
         state: Annotated[
             list[TradeState] | None, Query(description="Only these states; CLOSED may be asked for.")
@@ -255,28 +260,17 @@ def trade_routes(authority: Authority) -> APIRouter:
             }
         )
 
-    @router.get(
-        TRADES + "/{ticket}",
-        **operation("One trade", Scope.READ, examples.TRADE, model=TradeOut, raises=(TradeNotFound, Invalid)),
-    )
+    @router.get(TRADES + "/{ticket}", **_TRADE_DOC)
     async def trade(ticket: Ticket) -> Response:
         """By ticket, identifier or a former ticket."""
         return answer(shown(authority, find(authority, ticket)))
 
-    @router.get(
-        TRADES + "/{ticket}/explain",
-        **operation("Why a trade is in its state", Scope.READ, examples.EXPLANATION, raises=(TradeNotFound, Invalid)),
-    )
+    @router.get(TRADES + "/{ticket}/explain", **_EXPLAIN_DOC)
     async def explain(ticket: Ticket) -> Response:
         """Score line by line, thresholds, regime, the rule that led here, what is missing, what would come next."""
         return answer(convert.explanation_out(authority.explain(find(authority, ticket))))
 
-    @router.get(
-        TRADES + "/{ticket}/history",
-        **operation(
-            "Every event of a trade", Scope.READ, examples.HISTORY, raises=(TradeNotFound, Invalid, StorageFailed)
-        ),
-    )
+    @router.get(TRADES + "/{ticket}/history", **_HISTORY_DOC)
     async def history(ticket: Ticket) -> Response:
         """What the ledger holds of the trade, oldest first."""
         found = find(authority, ticket)

@@ -151,38 +151,40 @@ def view_routes(simulator: SimulatedMarket) -> APIRouter:
     return router
 
 
+_OPEN_POSITION_DOC = with_body(
+    operation("Open a position", Scope.CONTROL, _POSITION, raises=(Invalid,)),
+    {"symbol": "EURUSD", "side": "BUY", "volume": 0.5, "stop_loss": 1.0952},
+    model=OpenIn,
+)
+_CHANGE_POSITION_DOC = with_body(
+    operation("Change levels by hand", Scope.CONTROL, _POSITION, raises=(Invalid, TradeNotFound)),
+    {"stop_loss": 1.0962, "take_profit": None},
+    model=ChangeIn,
+)
+_CLOSE_POSITION_DOC = operation("Close by hand", Scope.CONTROL, {"ticket": 123456}, raises=(Invalid, TradeNotFound))
+_SET_FAULT_DOC = with_body(
+    operation("Arm a fault", Scope.CONTROL, {"kind": "reply_lost_executed", "count": 1}, raises=(Invalid,)),
+    {"kind": "reply_lost_executed", "count": 1, "symbol": "EURUSD"},
+    model=FaultIn,
+)
+_CLEAR_FAULTS_DOC = operation("Disarm all faults", Scope.CONTROL, {"faults": []})
+
+
 def hand_routes(simulator: SimulatedMarket) -> APIRouter:
     """Hands at the simulated terminal: open, change and close positions, arm and clear faults."""
     router = APIRouter(prefix="/simulator", tags=["simulator"])
 
-    @router.post(
-        "/positions",
-        **with_body(
-            operation("Open a position", Scope.CONTROL, _POSITION, raises=(Invalid,)),
-            {"symbol": "EURUSD", "side": "BUY", "volume": 0.5, "stop_loss": 1.0952},
-            model=OpenIn,
-        ),
-    )
+    @router.post("/positions", **_OPEN_POSITION_DOC)
     async def open_position(request: Request) -> Response:
         """As a trader's program would; DTMS does not know it until it is registered."""
         return answer(dict(await simulator.open_position(_given(parse(_OPEN, await read(request))))))
 
-    @router.patch(
-        "/positions/{ticket}",
-        **with_body(
-            operation("Change levels by hand", Scope.CONTROL, _POSITION, raises=(Invalid, TradeNotFound)),
-            {"stop_loss": 1.0962, "take_profit": None},
-            model=ChangeIn,
-        ),
-    )
+    @router.patch("/positions/{ticket}", **_CHANGE_POSITION_DOC)
     async def change_position(ticket: Ticket, request: Request) -> Response:
         """A hand at the terminal: a level that is left out stays, 0 or null removes it."""
         return answer(dict(await simulator.change_position(ticket, _given(parse(_CHANGE, await read(request))))))
 
-    @router.delete(
-        "/positions/{ticket}",
-        **operation("Close by hand", Scope.CONTROL, {"ticket": 123456}, raises=(Invalid, TradeNotFound)),
-    )
+    @router.delete("/positions/{ticket}", **_CLOSE_POSITION_DOC)
     async def close_position(
         ticket: Ticket,
         volume: Annotated[FiniteFloat | None, Query(gt=0, description="Lots; all when left out.")] = None,
@@ -190,19 +192,12 @@ def hand_routes(simulator: SimulatedMarket) -> APIRouter:
         """All of it, or ``volume`` lots."""
         return answer(dict(await simulator.close_position(ticket, volume)))
 
-    @router.post(
-        "/faults",
-        **with_body(
-            operation("Arm a fault", Scope.CONTROL, {"kind": "reply_lost_executed", "count": 1}, raises=(Invalid,)),
-            {"kind": "reply_lost_executed", "count": 1, "symbol": "EURUSD"},
-            model=FaultIn,
-        ),
-    )
+    @router.post("/faults", **_SET_FAULT_DOC)
     async def set_fault(request: Request) -> Response:
         """The broker's next calls go wrong as ``kind`` says."""
         return answer(dict(await simulator.set_fault(_given(parse(_FAULT, await read(request))))))
 
-    @router.delete("/faults", **operation("Disarm all faults", Scope.CONTROL, {"faults": []}))
+    @router.delete("/faults", **_CLEAR_FAULTS_DOC)
     async def clear_faults() -> Response:
         """All off."""
         return answer(dict(await simulator.clear_faults()))
@@ -210,23 +205,23 @@ def hand_routes(simulator: SimulatedMarket) -> APIRouter:
     return router
 
 
+_ADVANCE_DOC = with_body(
+    operation(
+        "Step the simulated market",
+        Scope.CONTROL,
+        {"now": "2026-01-05T09:00:00.000Z", "cycles": 120},
+        raises=(Invalid, NotInThisMode),
+    ),
+    {"seconds": 3600},
+    model=AdvanceIn,
+)
+
+
 def advance_routes(authority: Authority) -> APIRouter:
     """``POST /simulator/advance``: the engine steps, so that every cycle inside the step has run before the answer."""
     router = APIRouter(prefix="/simulator", tags=["simulator"])
 
-    @router.post(
-        "/advance",
-        **with_body(
-            operation(
-                "Step the simulated market",
-                Scope.CONTROL,
-                {"now": "2026-01-05T09:00:00.000Z", "cycles": 120},
-                raises=(Invalid, NotInThisMode),
-            ),
-            {"seconds": 3600},
-            model=AdvanceIn,
-        ),
-    )
+    @router.post("/advance", **_ADVANCE_DOC)
     async def advance(request: Request) -> Response:
         """``until`` is idempotent; ``seconds: 0`` runs what is due. When the service stops, answers what was done."""
         step = parse(_ADVANCE, await read(request))
