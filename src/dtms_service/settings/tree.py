@@ -212,7 +212,7 @@ class Leaf:
 
 def leaves(cls: type = Settings, prefix: str = "") -> Iterator[Leaf]:
     """Every setting of the tree, in the order they are written."""
-    for name, kind, default in _fields(cls):
+    for name, kind, default in fields_of(cls):
         if isinstance(kind, type) and (issubclass(kind, Section) or dataclasses.is_dataclass(kind)):
             yield from leaves(kind, f"{prefix}{name}.")
         else:
@@ -227,7 +227,8 @@ def value_of(settings: Settings, name: str) -> Any:
     return value
 
 
-def _fields(cls: type) -> Iterator[tuple[str, Any, Any]]:
+def fields_of(cls: type) -> Iterator[tuple[str, Any, Any]]:
+    """Name, type and default (``...`` for none) of each field of one group."""
     if issubclass(cls, Section):
         for name, field in cls.model_fields.items():
             yield name, field.annotation, ... if field.is_required() else field.default
