@@ -1,0 +1,122 @@
+"""Cycles: what they cost, what a failed read does, how positions that change or vanish are noticed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from engine_world import World, open_world
+
+from dtms_service.domain.states import TradeState
+from dtms_service.domain.trade import Frozen, Mode
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    opened = await open_world(tmp_path)
+    yield opened
+    await opened.close()
+
+
+async def test_a_quiet_cycle_is_one_round_trip_and_no_transaction(world: World) -> None:
+    for symbol in ("EURUSD", "XAUUSD", "BTCUSD"):
+        await world.protect(3, symbol=symbol)
+    await world.advance(31)
+    world.forget_counts()
+    result = await world.advance(30)
+    assert result["cycles"] == 1
+    cycles = [asked for asked in world.link.asked if "positions_get" in asked]
+    assert len(cycles) == 1
+    assert len(world.link.asked) == 2  # the step itself, and the cycle
+    assert world.ledger.batches == []
+
+
+async def test_cycles_lie_on_the_grid_of_the_engine_clock(world: World) -> None:
+    await world.advance(7)
+    before = world.dtms.counts.cycles
+    await world.advance(60)
+    assert world.dtms.counts.cycles - before == 2
+    assert world.dtms.counts.last_cycle_at is not None
+    assert world.dtms.counts.last_cycle_at % 30 == 0
+
+
+async def test_a_cycle_repeated_at_the_same_instant_changes_nothing(world: World) -> None:
+    await world.protect(2)
+    await world.advance(3600)
+    before = world.dtms.book.trades
+    world.forget_counts()
+    world.dtms._wake_up()
+    await world.advance(0)
+    assert world.dtms.book.trades == before
+    assert world.ledger.batches == []
+
+
+@pytest.mark.parametrize("kind", ["read_none", "disconnected"])
+async def test_a_failed_read_changes_no_trade(world: World, kind: str) -> None:
+    (trade,) = await world.protect(1)
+    before = world.trade(trade.ticket)
+    await world.simulator.set_fault({"kind": kind, "count": 1, "seconds": 45})
+    await world.advance(30)
+    assert world.trade(trade.ticket) == before
+    assert not world.dtms.report().ready
+    await world.advance(120)
+    assert world.dtms.report().ready
+    assert world.trade(trade.ticket).state is not TradeState.CLOSED
+
+
+async def test_a_position_missing_from_one_read_is_verified_not_closed(world: World) -> None:
+    (trade,) = await world.protect(1)
+    await world.simulator.set_fault({"kind": "read_omits_ticket", "count": 1})
+    await world.advance(30)
+    assert world.trade(trade.ticket).frozen is Frozen.VERIFY
+    await world.advance(30)
+    assert world.trade(trade.ticket).frozen is None
+    assert world.trade(trade.ticket).state is not TradeState.CLOSED
+
+
+async def test_a_close_by_hand_is_noticed_and_named(world: World) -> None:
+    (trade,) = await world.protect(1)
+    await world.simulator.close_position(trade.ticket, None)
+    await world.advance(30)
+    closed = world.trade(trade.ticket)
+    assert (closed.state, closed.closed_reason) == (TradeState.CLOSED, "HAND")
+
+
+async def test_levels_changed_by_hand_are_adopted_and_recorded(world: World) -> None:
+    (trade,) = await world.protect(1)
+    assert trade.stop_loss is not None
+    looser = round(trade.stop_loss - 0.001, 5)
+    await world.simulator.change_position(trade.ticket, {"stop_loss": looser, "take_profit": None})
+    await world.advance(30)
+    assert world.trade(trade.ticket).stop_loss == looser
+    assert {"external_change", "alert"} <= set(await world.kinds(trade))
+
+
+async def test_a_part_closed_by_hand_is_adopted(world: World) -> None:
+    (trade,) = await world.protect(1)
+    await world.simulator.close_position(trade.ticket, 0.04)
+    await world.advance(30)
+    assert world.trade(trade.ticket).volume == 0.06
+
+
+async def test_in_observe_mode_decisions_are_recorded_and_nothing_is_sent(tmp_path: Path) -> None:
+    world = await open_world(tmp_path, mode=Mode.OBSERVE)
+    tickets = [await world.open(side=side, symbol=s) for side in ("BUY", "SELL") for s in ("EURUSD", "BTCUSD")]
+    answers = await world.register(*tickets)
+    assert {(answer.outcome, answer.protected) for answer in answers} == {("observed", False)}
+    await world.advance(2 * 86_400)
+    actions = await world.dtms.actions(ticket=None, since=0, limit=1000)
+    assert {event.body["outcome"] for event in actions} == {"would_have"}
+    assert not any("order_send" in asked for asked in world.link.asked)
+    assert all(trade.state is not TradeState.HEDGED for trade in world.dtms.book.trades.values())
+    await world.close()
+
+
+async def test_a_trade_of_the_universal_manager_is_watched_but_never_touched(world: World) -> None:
+    tickets = [await world.open(side=side, symbol="BTCUSD") for side in ("BUY", "SELL")]
+    answers = await world.register(*tickets, strategy_type="order_block_rejection")
+    assert {answer.outcome for answer in answers} == {"observed"}
+    await world.advance(2 * 86_400)
+    assert not any("order_send" in asked for asked in world.link.asked)
+    assert any(trade.score is not None for trade in world.dtms.book.trades.values())
