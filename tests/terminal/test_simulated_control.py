@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -153,3 +154,22 @@ def test_an_unusable_market_question_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=sentence):
         terminal.simulator_market(*arguments)
+
+
+def test_one_step_is_bounded(terminal: SimulatedTerminal) -> None:
+    with pytest.raises(ValueError, match="366 days"):
+        terminal.simulator_advance(START + 400 * 86_400)
+    assert terminal.simulator_clock()["now"] == START
+
+
+def test_every_answer_can_be_sent_as_strict_json(terminal: SimulatedTerminal) -> None:
+    answers: list[Any] = [
+        terminal.simulator_open_position(BUY),
+        *(terminal.simulator_view(what) for what in ("account", "positions", "orders", "deals")),
+        terminal.simulator_market("EURUSD", "M5", 3),
+        terminal.simulator_set_fault({"kind": "slow"}),
+        terminal.simulator_clear_faults(),
+        terminal.simulator_clock(),
+    ]
+    for answer in answers:
+        assert json.loads(json.dumps(answer, allow_nan=False)) == answer

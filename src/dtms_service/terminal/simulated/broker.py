@@ -176,6 +176,7 @@ class Broker:
         Hours in which nothing can happen are passed over whole; the others are played tick by tick, so that the
         result does not depend on how the time was cut into steps.
         """
+        until = min(until, self.market.ends[1])
         while after < until and self.state.positions:
             end = min(until, after + _HOUR)
             reached, tight = self._outlook(after, end)

@@ -23,6 +23,7 @@ from dtms_service.terminal.simulated.rules import BUY, SELL, No
 _POSITION_FIELDS = ("symbol", "side", "volume", "stop_loss", "take_profit", "magic", "comment")
 _LEVEL_FIELDS = ("stop_loss", "take_profit")
 _MOST_BARS = 50_000
+_LONGEST_STEP = 366 * 86_400.0
 
 
 class Control:
@@ -44,6 +45,9 @@ class Control:
         target = read_number({"until": until}, "until", None, 0.0, 1e11)
         if target is None:
             message = "until is missing; it is an instant in UTC seconds"
+            raise ValueError(message)
+        if target > self._desk.now + _LONGEST_STEP:
+            message = f"until is {until!r}; one step is at most {_LONGEST_STEP:.0f} seconds (366 days) long"
             raise ValueError(message)
         return self._desk.advance(target)
 

@@ -27,7 +27,7 @@ class Market:
     """Symbols and their series. An account belongs to the market it was made on; ``name`` tells it from others."""
 
     def __init__(self, name: str, series: Mapping[str, Series], start: float, ends: tuple[float, float]) -> None:
-        """``start`` is where a new account begins unless told otherwise, ``ends`` where the data begins and ends."""
+        """``start`` is where a new account begins unless told otherwise, ``ends`` the time it has prices for."""
         self.name = name
         self.series = series
         self.start = start
@@ -84,7 +84,7 @@ def open_market(kind: str, seed: int, export_offset: float) -> Market:
         series[symbol] = _recorded(symbol, [read_bar_file(each, export_offset) for each in paths], paths)
     times = _times(series)
     start = float(times[int(len(times) * _START_SHARE)])
-    return Market(_name(series), series, start, (float(times[0]), float(times[-1])))
+    return Market(_name(series), series, start, (float(times[0]), float(times[-1]) + _BASE_SECONDS[-1]))
 
 
 def _finest(paths: list[Path]) -> dict[str, list[Path]]:
