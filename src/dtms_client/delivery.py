@@ -5,7 +5,7 @@
     answer                                          file                 caller gets
     protected, observed, pending, closed            removed              that outcome
     definite no (400, 409, 413, 415, 422)           moved to rejected/   Rejected, Invalid, Conflict
-    401, 403, 421: a setting is wrong               kept, alarm          Unauthorized
+    401, 403, 421: a setting is wrong               kept, alarm          Unauthorized, Rejected
     not ready, no answer, not DTMS, anything else   kept                 outcome "queued"
 """
 

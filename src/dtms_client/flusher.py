@@ -132,7 +132,8 @@ class Flusher:
             error = drain(outbox, self._clock.monotonic() + IDLE_S, self._clock)
             age = outbox.watch_age()
         except Exception:  # noqa: BLE001 - R46: whatever happens to one pass, the thread goes on; logged with its trace
-            _log.exception("the outbox %s could not be served; trying again", outbox.spool.folder)
+            level = logging.DEBUG if watched.failures else logging.ERROR  # once per episode is enough
+            _log.log(level, "the outbox %s cannot be served; trying on", outbox.spool.folder, exc_info=True)
             error, age = DtmsClientError(), 0.0
         if error is None:
             watched.failures = 0

@@ -89,12 +89,13 @@ def spool_dir(environ: Mapping[str, str] | None = None) -> Path:
 
 def checked_url(url: str, name: str = "base_url") -> str:
     """Return ``url`` without its trailing slash. Raises `BadSetting` unless it is an http or https address."""
-    parts = urlsplit(url.strip())
     try:
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
+        parts = urlsplit(url.strip())
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        usable = usable and not (parts.username or parts.query or parts.fragment)
+    except ValueError:  # brackets that do not match, a port that is no number
         usable = False
-    if not usable or parts.username or parts.query or parts.fragment:
+    if not usable:
         raise BadSetting(f"{name}={url!r} is not an address such as http://{HOST}:{PORT}")
     return url.strip().rstrip("/")
 
