@@ -81,6 +81,14 @@ async def test_a_ticket_that_is_none_is_422_and_says_what_one_is(http, path, tic
     assert answer.json()["errors"][0]["field"] == "ticket"
 
 
+@pytest.mark.parametrize("ticket", ["abc", "0", "-1", str(2**63), "9" * 40, "1.0", "%00", "²", "batch"])
+async def test_nothing_is_registered_under_a_ticket_that_is_none(http, authority, ticket):
+    answer = await http.put(f"/dtms/trades/{ticket}", json={})
+    check(answer, 422, "validation_failed")
+    assert [item["field"] for item in answer.json()["errors"]] == ["ticket"]
+    assert authority.asked == []
+
+
 async def test_the_largest_ticket_is_a_ticket(http):
     assert (await http.put(f"/dtms/trades/{2**63 - 1}")).status_code == 202
 
@@ -221,6 +229,13 @@ async def test_a_bug_is_500_without_its_insides_and_the_log_has_the_request_id(h
     assert "secret" not in answer.text
     assert (problem.definite, problem.retryable, problem.request_id) == (False, True, "find-me")
     assert any("find-me" in record.getMessage() for record in caplog.records)
+
+
+async def test_an_error_without_a_class_of_its_own_hides_its_facts_too(http, authority):
+    authority.fails = DtmsError("secret inside", where="secret place")
+    answer = await http.put("/dtms/trades/1")
+    check(answer, 500, "internal_error")
+    assert "secret" not in answer.text
 
 
 async def test_a_bug_on_an_old_path_keeps_the_old_envelope(http, authority):

@@ -9,7 +9,7 @@ import pytest
 
 from dtms_service.domain.errors import StorageBusy
 from dtms_service.domain.states import TradeState
-from dtms_service.domain.trade import Owner
+from dtms_service.domain.trade import HedgeLink, Owner
 from dtms_service.domain.values import Side
 
 # The body that chatgpt_bot.py sends every 30 s for every open position.
@@ -273,9 +273,12 @@ async def test_status_answers_while_not_ready_and_says_why(http, authority, down
     assert "not connected" in body["error"]
 
 
-async def test_positions_nobody_registered_are_counted(http, authority, position_of, trade_of):
-    authority.at_terminal(position_of(1), position_of(2))
-    authority.holds(trade_of(1))
+async def test_positions_nobody_registered_are_counted_and_our_own_hedges_are_not(
+    http, authority, position_of, trade_of
+):
+    hedge = HedgeLink(ticket=9, identifier=9, side=Side.SELL, volume=0.25, price_open=1.09, stop_loss=1.12)
+    authority.at_terminal(position_of(1), position_of(2), position_of(9))
+    authority.holds(trade_of(1, hedge=hedge))
     assert (await http.get("/dtms/status")).json()["counts"]["unmanaged"] == 1
 
 

@@ -26,7 +26,7 @@ async def port(world, authority) -> AsyncIterator[int]:
     yield server.sockets[0].getsockname()[1]
     server.close()
     for connection in list(state.connections):
-        connection.shutdown()
+        connection.transport.abort()
     await server.wait_closed()
     await asyncio.gather(*state.tasks)
 
