@@ -38,12 +38,11 @@ def owner_of(managed_by: Owner | None, strategy_type: str | None, dtms_strategie
     return Owner.DTMS
 
 
+def may_act(trade: Trade, mode: Mode) -> bool:
+    """R24: orders are sent for our own, managed trades in protect mode only; everything else is recorded."""
+    return mode is Mode.PROTECT and trade.owner is Owner.DTMS and trade.managed
+
+
 def protected(trade: Trade, mode: Mode) -> bool:
-    """R21: verified, still open, owned by DTMS, in protect mode, managed."""
-    return (
-        trade.verified_at is not None
-        and not trade.state.final
-        and trade.owner is Owner.DTMS
-        and mode is Mode.PROTECT
-        and trade.managed
-    )
+    """R21: verified, still open, and DTMS may act on it."""
+    return trade.verified_at is not None and not trade.state.final and may_act(trade, mode)

@@ -143,6 +143,10 @@ class Parameters:
     """The same when a partial close or a hedge was due and is not possible."""
     least_gain_r: float = 0.05
     """R by which a new stop must be better than the old one to be worth an order."""
+    widen_spreads: int = 3
+    """Spreads, one per refusal for a stop too near, by which a stop keeps further away at most."""
+    stop_removed_wait_s: float = 60.0
+    """Seconds before a stop that was removed by hand is set anew (R14): the hand may be about to place another."""
     noise_floor_atr: float = 0.5
     """ATR, plus the spread, that every stop of ours keeps from the price (R2): closer is inside the noise."""
     partial_fraction: float = 0.5

@@ -10,23 +10,27 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dtms_service.domain import signals
+from dtms_service.domain import ownership, signals
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import (
     Event,
-    Frozen,
     Mode,
     Obligation,
     ObligationKind,
     ObligationStatus,
-    Owner,
     Score,
     Trade,
 )
 from dtms_service.domain.transitions import Evaluation, Row, next_row
 from dtms_service.domain.values import Position, SymbolSpec, Tick, Timeframe
 from dtms_service.domain.view import MarketView, Missing, StructureReading, VwapReading
+
+STOP_REMOVED = "stop_removed"
+"""Reason of a stop that is owed because a hand removed the last one (R14)."""
+
+STOP_KINDS = frozenset({ObligationKind.TIGHTEN_STOP, ObligationKind.BREAKEVEN})
+_RESTORED_IN = frozenset({TradeState.WARNING_L1, TradeState.WARNING_L2, TradeState.HEDGED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +74,13 @@ def bars_are_fresh(view: MarketView, now: float, parameters: Parameters) -> bool
 
 
 def decide(trade: Trade, scene: Scene, mode: Mode, parameters: Parameters) -> Decision:
-    """One look at a verified, open trade. At most one evaluation and one transition."""
+    """One look at a verified, open trade. At most one evaluation and one transition.
+
+    What is owed but may not be done (handed over since, or started in observe mode) becomes ``would_have`` first,
+    whatever the market shows (R24). A frozen trade is scored and not moved, and looked at again at the next M5 bar
+    (E.1).
+    """
+    trade = _only_ours(trade, mode)
     if not tick_is_fresh(scene, parameters) or isinstance(scene.view, Missing):
         return Decision(trade)
     view = scene.view
@@ -83,9 +93,10 @@ def decide(trade: Trade, scene: Scene, mode: Mode, parameters: Parameters) -> De
     if reason is None or not bars_are_fresh(view, scene.now, parameters):
         return Decision(now_armed, tuple(events))
     evaluated, score = _evaluated(now_armed, scene, view, reason, parameters)
-    if not evaluated.armed or evaluated.frozen is Frozen.VERIFY:
-        return Decision(evaluated, tuple(events), evaluated=True)
-    row = next_row(evaluated.state, _evaluation(evaluated, scene, view, score, parameters), parameters)
+    if evaluated.frozen is not None:
+        return Decision(replace(evaluated, evaluate_again=True), tuple(events), evaluated=True)
+    seen = _evaluation(evaluated, scene, view, score, parameters)
+    row = next_row(evaluated.state, seen, parameters) if evaluated.armed else None
     if row is None:
         return Decision(evaluated, tuple(events), evaluated=True)
     moved = _moved(evaluated, row, scene, mode, parameters)
@@ -104,14 +115,19 @@ def evaluation_reason(trade: Trade, scene: Scene, view: MarketView, parameters: 
     now_r = r_now(trade, scene.tick)
     if now_r is not None and now_r <= parameters.arm_loss_r and not trade.below_half_r:
         return "half_r_lost"
+    return _price_event(trade, scene, view, parameters)
+
+
+def _price_event(trade: Trade, scene: Scene, view: MarketView, parameters: Parameters) -> str | None:
+    """What happened against the trade since its last evaluation; silent for `event_cooldown_s` after the last one."""
     if trade.event_deep_at is not None and scene.now - trade.event_deep_at < parameters.event_cooldown_s:
         return None
     sign = trade.sign
     if isinstance(view.vwap, VwapReading) and view.vwap.flip == -sign and trade.flip_seen != -sign:
         return "vwap_flipped"
-    price = scene.tick.closing_price(scene.position.side)
     if isinstance(view.atr, float) and trade.deep_price is not None:
-        if sign * (trade.deep_price - price) >= parameters.adverse_move_atr * view.atr:
+        against = sign * (trade.deep_price - scene.tick.closing_price(scene.position.side))
+        if against >= parameters.adverse_move_atr * view.atr:
             return "adverse_move"
     return "swing_broken" if _beyond_swing(view, sign) else None
 
@@ -149,12 +165,11 @@ def _evaluated(
     score = signals.score(view, scene.position.side, parameters)
     scheduled = reason in {"m15_closed", "escalation_pending"}
     now_r = r_now(trade, scene.tick)
-    demands = score.value is not None and (
-        score.value <= parameters.hedge_score
-        or (score.value <= parameters.l2_score and _confluence(view, trade.sign, parameters))
-    )
+    # Only evidence that may decide counts towards a decision, and one M5 bar counts once (B5, B6).
+    demands = score.may_escalate and _demands_hedge(score.value, view, trade.sign, parameters)
+    confirmed = trade.confirmations + (view.m5_time != trade.deep_m5)
     calm_above = parameters.hedged_exit_score if trade.state is TradeState.HEDGED else parameters.recovered_score
-    calm = score.value is not None and score.value >= calm_above
+    calm = score.may_relax and score.value is not None and score.value >= calm_above
     evaluated = replace(
         trade,
         score=score.value,
@@ -168,42 +183,55 @@ def _evaluated(
         flip_seen=view.vwap.flip if isinstance(view.vwap, VwapReading) else 0,
         below_half_r=now_r is not None and now_r <= parameters.arm_loss_r,
         evaluate_again=False,
-        confirmations=trade.confirmations + 1 if demands else 0,
+        confirmations=confirmed if demands else 0,
         calm_evaluations=(trade.calm_evaluations + (reason == "m15_closed")) if calm else 0,
     )
     return evaluated, score
 
 
-def _confluence(view: MarketView, sign: int, parameters: Parameters) -> bool:
-    return signals.adverse_flip(view, sign, parameters) and signals.adverse_volume(view, sign)
+def _demands_hedge(score: float | None, view: MarketView, sign: int, parameters: Parameters) -> bool:
+    if score is None or score > parameters.l2_score:
+        return False
+    confluence = signals.adverse_flip(view, sign, parameters) and signals.adverse_volume(view, sign)
+    return confluence or score <= parameters.hedge_score
 
 
 def _evaluation(trade: Trade, scene: Scene, view: MarketView, score: Score, parameters: Parameters) -> Evaluation:
     structure = view.structure if isinstance(view.structure, StructureReading) else None
     news = structure if structure is not None and structure.event_time > trade.state_since else None
-    hedged_here = any(o.kind is ObligationKind.HEDGE and o.episode == trade.episode for o in trade.obligations)
+    here = {o.kind for o in trade.obligations if o.episode == trade.episode}
+    pending = {
+        o.kind for o in trade.obligations if o.episode == trade.episode and o.status is not ObligationStatus.SUPERSEDED
+    }
     return Evaluation(
         score=score.value,
         may_escalate=score.may_escalate,
         may_relax=score.may_relax,
         dwell_s=view.open_seconds_since(trade.state_since),
         confirmations=trade.confirmations,
-        hedge_settled=hedged_here or trade.hedges >= parameters.max_hedges,
+        hedge_settled=ObligationKind.HEDGE in here or trade.hedges >= parameters.max_hedges,
         choch_against=news is not None and news.kind == "CHOCH" and news.trend == -trade.sign,
         break_with=news is not None and news.trend == trade.sign,
         calm_evaluations=trade.calm_evaluations,
         flat_over=trade.flat_left_s is not None and view.open_seconds_since(trade.state_since) >= trade.flat_left_s,
         recovery_over=trade.recovery_left_s is not None
         and view.open_seconds_since(trade.state_since) >= trade.recovery_left_s,
+        closing=ObligationKind.CLOSE_ALL in pending,
+        resuming=ObligationKind.CLOSE_HEDGE in pending,
     )
 
 
 def _moved(trade: Trade, row: Row, scene: Scene, mode: Mode, parameters: Parameters) -> Trade:
-    """The trade after ``row`` fired: new state and episode, old unsent obligations superseded, new ones owed."""
+    """The trade after ``row`` fired: new state and episode, what it cancels or repeats superseded, new ones owed."""
     kept = trade.obligations
     if row.next is not trade.state:
-        kept = tuple(_superseded(o) for o in kept)
-        kept = tuple(o for o in kept if o.status.live or o.episode == trade.episode)
+        ended = row.cancels | set(row.owes)
+        kept = tuple(_superseded(o) if o.kind in ended else o for o in kept)
+        # Ended ones stay while their episode lives: the number of an order counts all that were sent in its episode.
+        lives = {o.episode for o in kept if o.status.live} | {trade.episode}
+        kept = tuple(o for o in kept if o.episode in lives)
+        waits = any(o.kind is ObligationKind.BREAKEVEN and o.status.live for o in kept)
+        gone = {"hedge_unavailable"} if waits else {"hedge_unavailable", "be_pending"}
         trade = replace(
             trade,
             state=row.next,
@@ -214,20 +242,53 @@ def _moved(trade: Trade, row: Row, scene: Scene, mode: Mode, parameters: Paramet
             confirmations=0,
             calm_evaluations=0,
             evaluate_again=_past_next_threshold(row.next, trade.score, parameters),
-            flags=trade.flags - {"be_pending", "hedge_unavailable"},
+            flags=trade.flags - gone,
         )
     owed = tuple(owe(trade, kind, row.rule, scene.now, mode, parameters) for kind in row.owes)
     return replace(trade, obligations=kept + owed)
 
 
 def _past_next_threshold(state: TradeState, score: float | None, parameters: Parameters) -> bool:
-    return state is TradeState.WARNING_L1 and score is not None and score <= parameters.l2_score
+    following = {TradeState.WARNING_L1: parameters.l2_score, TradeState.WARNING_L2: parameters.hedge_score}
+    return score is not None and state in following and score <= following[state]
 
 
 def _superseded(obligation: Obligation) -> Obligation:
     if obligation.status is not ObligationStatus.DUE:
         return obligation
     return replace(obligation, status=ObligationStatus.SUPERSEDED)
+
+
+def _only_ours(trade: Trade, mode: Mode) -> Trade:
+    """R24: nothing stays due on a trade that DTMS may not act on."""
+    if ownership.may_act(trade, mode) or not any(o.status is ObligationStatus.DUE for o in trade.obligations):
+        return trade
+    recorded = tuple(
+        replace(o, status=ObligationStatus.WOULD_HAVE) if o.status is ObligationStatus.DUE else o
+        for o in trade.obligations
+    )
+    return replace(trade, obligations=recorded)
+
+
+def after_removed_stop(before: Trade, trade: Trade, now: float, mode: Mode, parameters: Parameters) -> Trade:
+    """R14: what a stop that somebody else removed since ``before`` makes DTMS owe; the same ``trade`` when nothing.
+
+    In L1, L2 and HEDGED a fresh stop, planned from the price of then, not before `stop_removed_wait_s` have passed;
+    a stop that was owed already waits as long. A hand that places a stop meanwhile is respected by the plan.
+    """
+    if before.stop_loss is None or trade.stop_loss is not None or trade.state not in _RESTORED_IN:
+        return trade
+    then = now + parameters.stop_removed_wait_s
+    waiting = tuple(
+        replace(o, next_try_at=max(o.next_try_at, then))
+        if o.kind in STOP_KINDS and o.status is ObligationStatus.DUE
+        else o
+        for o in trade.obligations
+    )
+    if not any(o.kind is ObligationKind.TIGHTEN_STOP and o.status.live for o in waiting):
+        fresh = owe(trade, ObligationKind.TIGHTEN_STOP, STOP_REMOVED, now, mode, parameters)
+        waiting += (replace(fresh, next_try_at=then),)
+    return replace(trade, obligations=waiting)
 
 
 def owe(
@@ -244,7 +305,7 @@ def owe(
 
     ``hard`` asks for the closer of the two tightening distances.
     """
-    acts = mode is Mode.PROTECT and trade.owner is Owner.DTMS and trade.managed
+    acts = ownership.may_act(trade, mode)
     multiple = parameters.tighten_hard_r if hard else parameters.tighten_r
     return Obligation(
         kind=kind,

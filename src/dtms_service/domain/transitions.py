@@ -34,6 +34,10 @@ class Evaluation:
     """M15 evaluations in a row, this one included, above the score that ends the state."""
     flat_over: bool
     recovery_over: bool
+    closing: bool
+    """Closing everything is owed already, or was found impossible: no score changes that."""
+    resuming: bool
+    """The same of closing the hedge: only closing everything may still overtake it."""
 
 
 Guard = Callable[[Evaluation, Parameters], bool]
@@ -78,6 +82,8 @@ def _flat_over(e: Evaluation, _: Parameters) -> bool:
 
 
 def _resume(e: Evaluation, p: Parameters) -> bool:
+    if e.resuming:
+        return False
     return e.break_with or (e.may_relax and e.calm_evaluations >= p.calm_evaluations)
 
 
@@ -87,8 +93,9 @@ def _recovered(e: Evaluation, p: Parameters) -> bool:
     return e.recovery_over or e.calm_evaluations >= p.calm_evaluations
 
 
-def _not_recovered(e: Evaluation, _: Parameters) -> bool:
-    return e.recovery_over and e.score is not None  # R7: no score, no close
+def _not_recovered(e: Evaluation, p: Parameters) -> bool:
+    # R7: no score, no close; nor on evidence too thin to spend money on (B5).
+    return e.recovery_over and e.score is not None and e.may_escalate and e.score < p.recovered_score
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,20 +111,28 @@ class Row:
     guard: Guard
     next: TradeState
     owes: tuple[ObligationKind, ...] = ()
-    cancels: bool = False
-    """Unsent obligations of the state that is left are superseded."""
+    cancels: frozenset[ObligationKind] = frozenset()
+    """Kinds whose unsent obligations end here; what gets worse cancels nothing."""
 
 
 _H, _L1, _L2 = TradeState.HEALTHY, TradeState.WARNING_L1, TradeState.WARNING_L2
 _HEDGED, _RECOVERING = TradeState.HEDGED, TradeState.RECOVERING
 _O = ObligationKind
+_ALL = frozenset(ObligationKind)
 
 TABLE: tuple[Row, ...] = (
     Row(_H, "score_warns", "S <= l1_score", _warn, _L1, (_O.TIGHTEN_STOP,)),
     Row(_L1, "score_worsens", "S <= l2_score", _worsen, _L2, (_O.PARTIAL_CLOSE, _O.BREAKEVEN)),
-    Row(_L1, "score_calms", "S >= l1_exit_score after min_dwell_s", _calm, _H, cancels=True),
+    Row(_L1, "score_calms", "S >= l1_exit_score after min_dwell_s", _calm, _H, cancels=_ALL),
     Row(_L2, "score_demands_hedge", "S <= hedge_now_score, or hedge asked for twice", _hedge, _L2, (_O.HEDGE,)),
-    Row(_L2, "score_eases", "S >= l2_exit_score after min_dwell_s", _ease, _L1, cancels=True),
+    Row(
+        _L2,
+        "score_eases",
+        "S >= l2_exit_score after min_dwell_s",
+        _ease,
+        _L1,
+        cancels=frozenset({_O.HEDGE, _O.PARTIAL_CLOSE}),
+    ),
     Row(_HEDGED, "choch_against", "change of character against the trade", _choch_against, _HEDGED, (_O.CLOSE_ALL,)),
     Row(_HEDGED, "flat_timer", "the flat timer is over", _flat_over, _HEDGED, (_O.CLOSE_ALL,)),
     Row(
@@ -136,9 +151,7 @@ TABLE: tuple[Row, ...] = (
         _RECOVERING,
         (_O.CLOSE_ALL,),
     ),
-    Row(_RECOVERING, "score_worsens", "S <= l2_score", _worsen, _L2, (_O.TIGHTEN_STOP, _O.BREAKEVEN)),
-    Row(_RECOVERING, "recovered", "S >= recovered_score twice, or at the deadline", _recovered, _H, cancels=True),
-    Row(
+    Row(  # before the scores: a timer beats a score in the same cycle
         _RECOVERING,
         "not_recovered",
         "the deadline passed below recovered_score",
@@ -146,11 +159,22 @@ TABLE: tuple[Row, ...] = (
         _RECOVERING,
         (_O.CLOSE_ALL,),
     ),
+    Row(_RECOVERING, "score_worsens", "S <= l2_score", _worsen, _L2, (_O.TIGHTEN_STOP, _O.BREAKEVEN)),
+    Row(
+        _RECOVERING,
+        "recovered",
+        "S >= recovered_score twice, or at the deadline",
+        _recovered,
+        _H,
+        cancels=_ALL - {_O.BREAKEVEN},
+    ),
 )
 
 
 def next_row(state: TradeState, evaluation: Evaluation, parameters: Parameters) -> Row | None:
     """The row that fires for a trade in ``state``, or None when nothing does."""
+    if evaluation.closing:
+        return None
     for row in TABLE:
         if row.state is state and row.guard(evaluation, parameters):
             return row
