@@ -100,7 +100,7 @@ def action(ticket: int, sequence: int) -> Event:
         "latency_ms": 12.0,
         "description": "stop loss moved from 1.0952 to 1.0972",
         "status": "done",
-        "details": "score -2.4 at or below -2.0",
+        "details": {"magic": 77, "before": {"stop_loss": 1.0952}},
     }
     return Event(time=T0 + 60, kind="action", trade_id=ticket, ticket=ticket, body=body, sequence=sequence)
 

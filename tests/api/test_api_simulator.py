@@ -51,7 +51,7 @@ async def test_a_position_is_opened_changed_and_closed_by_hand(http, market):
         ({"symbol": "EURUSD", "side": "UP", "volume": 1}, "side"),
         ({"symbol": "EURUSD", "side": "BUY", "volume": 0}, "volume"),
         ({"symbol": "EURUSD", "side": "BUY", "volume": 1, "sl": 1.09}, "sl"),
-        ({"symbol": "EURUSD", "side": "BUY", "volume": 1, "comment": "x" * 32}, "comment"),
+        ({"symbol": "EURUSD", "side": "BUY", "volume": 1, "comment": "x" * 30}, "comment"),
         ({"symbol": "EUR\u0000", "side": "BUY", "volume": 1}, "symbol"),
     ],
 )

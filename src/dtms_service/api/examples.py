@@ -115,7 +115,7 @@ ACTION: dict[str, Any] = {
     "latency_ms": 12.0,
     "description": "stop loss moved from 1.0952 to 1.0972",
     "status": "done",
-    "details": "score -2.4 at or below -2.0",
+    "details": {"magic": 770000000000017, "before": {"stop_loss": 1.0952}},
 }
 ACTIONS: dict[str, Any] = {
     "success": True,

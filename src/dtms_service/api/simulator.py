@@ -38,7 +38,7 @@ class OpenIn(_Body):
     stop_loss: FiniteFloat | None = Field(default=None, ge=0)
     take_profit: FiniteFloat | None = Field(default=None, ge=0)
     magic: int = Field(default=0, ge=0, le=TICKET_MAX)
-    comment: str = Field(default="", max_length=31)
+    comment: str = Field(default="", max_length=29)
 
 
 class ChangeIn(_Body):
@@ -85,7 +85,7 @@ _OPEN, _CHANGE = TypeAdapter(OpenIn), TypeAdapter(ChangeIn)
 _ADVANCE, _FAULT = TypeAdapter(AdvanceIn), TypeAdapter(FaultIn)
 _POSITION = {"ticket": 123456, "identifier": 123456, "price_open": 1.1002}
 _VIEWS: dict[str, dict[str, Any]] = {
-    "account": {"login": 5001234, "server": "Simulated", "balance": 100000.0, "equity": 100090.0, "currency": "USD"},
+    "account": {"account": {"login": 5001234, "server": "Simulated", "balance": 100000.0, "equity": 100090.0}},
     "positions": {
         "positions": [{"ticket": 123456, "symbol": "EURUSD", "type": 0, "volume": 0.5, "sl": 1.0952, "tp": 0.0}]
     },
@@ -143,7 +143,7 @@ def view_routes(simulator: SimulatedMarket) -> APIRouter:
     async def market(
         symbol: Annotated[str, Query(min_length=1, max_length=32)],
         timeframe: Annotated[Literal["M1", "M5", "M15"], Query()] = "M1",
-        count: Annotated[int, Query(ge=1, le=10_000)] = 100,
+        count: Annotated[int, Query(ge=1, le=50_000)] = 100,
     ) -> Response:
         """Fields as in the bar files."""
         return answer(dict(await simulator.market(symbol, timeframe, count)))
@@ -167,7 +167,7 @@ _SET_FAULT_DOC = with_body(
     {"kind": "reply_lost_executed", "count": 1, "symbol": "EURUSD"},
     model=FaultIn,
 )
-_CLEAR_FAULTS_DOC = operation("Disarm all faults", Scope.CONTROL, {"faults": []})
+_CLEAR_FAULTS_DOC = operation("Disarm all faults", Scope.CONTROL, {"cleared": 1})
 
 
 def hand_routes(simulator: SimulatedMarket) -> APIRouter:

@@ -89,7 +89,7 @@ def status_routes(authority: Authority, version: str, instance_id: str) -> APIRo
 
     async def actions(
         ticket: Annotated[int | None, Query(gt=0, le=TICKET_MAX)] = None,
-        limit: Annotated[int, Query(ge=1, le=500)] = 50,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 50,
         since: Annotated[int, Query(ge=0, le=TICKET_MAX, description="Only actions after this sequence.")] = 0,
     ) -> Response:
         """What was done, refused or left without an answer; the newest ``limit`` after ``since``, oldest first."""
