@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Write ``docs/reference/settings.md`` from the settings tree. A test compares; run this after changing a setting.
+"""Write ``docs/reference/settings.md`` and the engine's part of ``config/dtms.toml`` from the settings tree.
+
+Tests compare; run this after changing a setting.
 
 Runs inside the environment: ``.venv/bin/python scripts/reference.py``.
 """
@@ -17,10 +19,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from dtms_service.domain.parameters import Parameters
 from dtms_service.settings.loading import OTHERS, SHORT_NAMES
 from dtms_service.settings.tree import DERIVED, Section, Settings, fields_of
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "settings.md"
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "reference" / "settings.md"
+FILE = ROOT / "config" / "dtms.toml"
 HEAD = """\
 # Settings
 
@@ -30,8 +35,8 @@ Order: command line, then environment, then the TOML file (`--config`, else `DTM
 the working directory), then the defaults below. An unknown key in the file ends the start with exit code 78 and names
 the nearest known one; an unknown `DTMS_*` variable is a warning. `dtms config show` prints every value and its origin.
 
-In the environment a setting is `DTMS_` and its name with `__` for each dot; a list is a JSON list or one bare value. Dates
-without a zone are UTC.
+In the environment a setting is `DTMS_` and its name with `__` for each dot; a list is a JSON list or one bare value.
+Dates without a zone are UTC.
 """
 
 
@@ -53,6 +58,12 @@ def page() -> str:
     others = ", ".join(f"`{name}`" for name in sorted(OTHERS))
     parts.append(f"\nNo settings of the service, and no warning either: {others}.\n")
     return "\n".join(parts)
+
+
+def engine_section(text: str) -> str:
+    """The commented default file with its last section, the engine's parameters, written anew."""
+    lines = [f"# {name} = {_plain(default)}" for name, _, default in fields_of(Parameters)]
+    return text.partition("[engine]\n")[0] + "\n".join(["[engine]", *lines, ""])
 
 
 def documented(cls: type) -> dict[str, str]:
@@ -117,4 +128,5 @@ def _type(kind: Any) -> str:
 if __name__ == "__main__":
     PAGE.parent.mkdir(parents=True, exist_ok=True)
     PAGE.write_text(page(), encoding="utf-8")
-    print(f"wrote {PAGE}")
+    FILE.write_text(engine_section(FILE.read_text(encoding="utf-8")), encoding="utf-8")
+    print(f"wrote {PAGE} and {FILE}")
