@@ -4,11 +4,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from market_data import bar_file
 from simulated_kit import START, Ohlc, deals, flat, later, market_order, opened, positions, write_bars
 
+from dtms_service.market.bars import read_bar_file
 from dtms_service.terminal.simulated.backend import SimulatedTerminal
 
 
@@ -94,6 +97,37 @@ def test_stops_work_while_nobody_is_connected(tmp_path: Path) -> None:
     terminal.shutdown()
     later(terminal, 180)
     assert not positions(terminal)
+
+
+@pytest.mark.market_data
+@pytest.mark.parametrize(
+    "name",
+    [
+        "EURUSD_M1_201405_oanda_bidask.csv.gz",
+        "XAUUSD_M1_201405_oanda_bidask.csv.gz",
+        "BTCUSD_M1_202201_ftx_perp.csv.gz",
+        "EURUSD_M1_202208_202210_mt4_gappy.csv.gz",
+    ],
+)
+def test_stops_on_real_bars_close_where_the_bars_say(tmp_path: Path, name: str) -> None:
+    """A BUY is stopped on the bid, which the file holds: the first low at or under the stop tells minute and price."""
+    path = bar_file(name)
+    terminal = opened(tmp_path, path, start=None)
+    file = read_bar_file(path)
+    bars, start = file.bars, terminal.simulator_clock()["now"]
+    now = int(np.flatnonzero(bars.time == start)[0])
+    expected = {}
+    for share in (0.0005, 0.001, 0.002, 0.004, 0.008):
+        stop = round(float(bars.open[now]) * (1 - share), file.digits)
+        ticket = terminal.simulator_open_position(
+            {"symbol": file.symbol, "side": "BUY", "volume": 0.01, "stop_loss": stop}
+        )["ticket"]
+        hit = now + int(np.argmax(bars.low[now:] <= stop))
+        price = float(bars.open[hit]) if bars.open[hit] <= stop else stop
+        expected[ticket] = (price, int(bars.time[hit]))
+    later(terminal, float(bars.time[-1] - start))
+    found = {d["position_id"]: (d["price"], d["time"] // 60 * 60) for d in deals(terminal) if d["reason"] == 4}
+    assert found == expected
 
 
 # --- netting ---

@@ -240,6 +240,18 @@ def test_a_real_clock_set_back_does_not_turn_the_market_back(tmp_path: Path) -> 
     assert again.simulator_clock()["now"] == DEFAULT_START + 3600 + 60
 
 
+def test_a_real_clock_set_back_while_we_run_lets_the_market_wait(tmp_path: Path) -> None:
+    wall = Wall()
+    terminal = open_backend(options(tmp_path, clock="live"), wall=wall)
+    terminal.initialize()
+    wall.time += 3600
+    assert terminal.account_info() is not None
+    wall.time -= 600
+    assert terminal.simulator_clock()["now"] == DEFAULT_START + 3600
+    wall.time += 660
+    assert terminal.simulator_clock()["now"] == DEFAULT_START + 3660
+
+
 @pytest.mark.parametrize("clock", ["fast", "0", "-1", "nan", None, True])
 def test_a_clock_that_is_none_is_refused(tmp_path: Path, clock: Any) -> None:
     with pytest.raises(ValueError, match=r"simulator\.clock is"):

@@ -75,6 +75,8 @@ def test_a_late_order_executes_after_its_delay_at_the_price_of_then(terminal: Si
     later(terminal, 31)
     (position,) = positions(terminal)
     assert (position["magic"], position["time"], position["price_open"]) == (5, START + 90, 1.1002)
+    later(terminal, 600)
+    assert len(positions(terminal)) == 1, "it executes once"
 
 
 def test_a_late_order_arrives_also_at_another_child_and_after_all_faults_are_off(
