@@ -24,13 +24,19 @@ from dtms_service.domain.trade import (
     ObligationStatus,
     Trade,
 )
+from dtms_service.domain.values import Timeframe
 
 _STOP_KINDS = frozenset({ObligationKind.TIGHTEN_STOP, ObligationKind.BREAKEVEN})
 
 
-def leg_of(trade: Trade, kind: ObligationKind) -> int:
-    """Number of the next intent of this kind in the trade's present episode, from 1."""
-    return 1 + sum(o.attempts for o in trade.obligations if o.kind is kind and o.episode == trade.episode)
+_INVALID_STOPS = 10016
+"""TRADE_RETCODE_INVALID_STOPS: the stop is too near the price."""
+
+
+def leg_of(trade: Trade, obligation: Obligation) -> int:
+    """Number of the next intent of this kind in the episode of its obligation, from 1."""
+    same = [o for o in trade.obligations if (o.kind, o.episode) == (obligation.kind, obligation.episode)]
+    return 1 + sum(o.attempts for o in same)
 
 
 def sent(
@@ -42,7 +48,7 @@ def sent(
         trade_id=trade.trade_id,
         kind=obligation.kind,
         episode=obligation.episode,
-        leg=leg_of(trade, obligation.kind),
+        leg=leg_of(trade, obligation),
         state=IntentState.SENDING,
         plan={**asdict(order), "target": target},
         before={"volume": trade.volume, "stop_loss": trade.stop_loss, "take_profit": trade.take_profit},
@@ -62,16 +68,17 @@ def with_obligation(trade: Trade, old: Obligation, new: Obligation) -> Trade:
 
 
 def replied(intent: Intent, outcome: Outcome[Fill], now: float) -> Intent:
-    """The intent after the reply to its order; ``UNKNOWN`` stays open until the broker's records speak."""
+    """The intent after the reply to its order.
+
+    ``UNKNOWN``, and ``ACKED`` (placed, nothing filled yet), stay open until the broker's records speak.
+    """
     match outcome:
         case Done(fill):
-            volume = float(intent.plan.get("volume", 0.0))
-            partial = intent.kind not in _STOP_KINDS and 0 < fill.volume < volume - 1e-9
-            state = IntentState.PARTIAL if partial else IntentState.CONFIRMED
+            state = _state_of(intent, fill)
             return replace(
                 intent,
                 state=state,
-                resolved_at=now,
+                resolved_at=None if state.open else now,
                 retcode=fill.retcode,
                 order=fill.order or None,
                 deal=fill.deal or None,
@@ -85,17 +92,26 @@ def replied(intent: Intent, outcome: Outcome[Fill], now: float) -> Intent:
             return replace(intent, state=IntentState.UNKNOWN, retcode=retcode, resolution=f"unknown: {code}")
 
 
+def _state_of(intent: Intent, fill: Fill) -> IntentState:
+    if intent.kind in _STOP_KINDS:
+        return IntentState.CONFIRMED
+    if fill.volume <= 0:
+        return IntentState.ACKED
+    return IntentState.PARTIAL if fill.volume < float(intent.plan["volume"]) - 1e-9 else IntentState.CONFIRMED
+
+
 def settled(trade: Trade, intent: Intent, done_volume: float | None, now: float, parameters: Parameters) -> Trade:
     """The trade after its intent was replied to or settled.
 
     ``done_volume`` in lots, where it is known (closing orders).
     """
-    obligation = next(
-        (o for o in trade.obligations if o.kind is intent.kind and o.status is ObligationStatus.SENT), None
-    )
+    owner = (intent.kind, intent.episode, ObligationStatus.SENT)
+    obligation = next((o for o in trade.obligations if (o.kind, o.episode, o.status) == owner), None)
+    if intent.state.open:
+        return replace(trade, frozen=Frozen.INTENT)
     match intent.state:
-        case IntentState.UNKNOWN | IntentState.SENDING | IntentState.ACKED | IntentState.PLANNED:
-            return replace(trade, frozen=Frozen.INTENT)
+        case IntentState.CONFIRMED if _is_one_piece_of_more(intent):
+            trade, status = _reduced(trade, _done(intent, done_volume)), ObligationStatus.DUE
         case IntentState.CONFIRMED:
             trade, status = _confirmed(trade, intent, done_volume), ObligationStatus.DONE
         case IntentState.PARTIAL:
@@ -109,13 +125,25 @@ def settled(trade: Trade, intent: Intent, done_volume: float | None, now: float,
     return with_obligation(trade, obligation, _after(obligation, intent, status, now, parameters))
 
 
+def _is_one_piece_of_more(intent: Intent) -> bool:
+    """A close above the largest volume goes out in pieces with one target (C-13); True for all but the last."""
+    if intent.kind in _STOP_KINDS:
+        return False
+    after = levels.volume_minus(float(intent.before["volume"]), float(intent.plan["volume"]))
+    return after > float(intent.plan["target"]) + 1e-9
+
+
+def _done(intent: Intent, done_volume: float | None) -> float:
+    return done_volume if done_volume is not None else float(intent.plan["volume"])
+
+
 def _confirmed(trade: Trade, intent: Intent, done_volume: float | None) -> Trade:
     if intent.kind in _STOP_KINDS:
         flags = trade.flags - {"unprotected_if_down"}
         if intent.kind is ObligationKind.BREAKEVEN:
             flags -= {"be_pending"}
         return replace(trade, stop_loss=float(intent.plan["stop_loss"]), stop_set_by=intent.magic, flags=flags)
-    reduced = _reduced(trade, done_volume if done_volume is not None else float(intent.plan["volume"]))
+    reduced = _reduced(trade, _done(intent, done_volume))
     return replace(reduced, partials=reduced.partials + 1) if intent.kind is ObligationKind.PARTIAL_CLOSE else reduced
 
 
@@ -129,11 +157,23 @@ def _after(
 ) -> Obligation:
     if status is not ObligationStatus.DUE:
         return replace(obligation, status=status)
+    # A volume target stays fixed once sent, so that a repeat can never close more; a stop that did not take effect is
+    # planned anew from the price of then (R3, R16).
+    return replace(
+        obligation,
+        status=status,
+        target=None if intent.kind in _STOP_KINDS else obligation.target,
+        too_near=obligation.too_near + (intent.retcode == _INVALID_STOPS),
+        next_try_at=now + _wait(obligation, intent, parameters),
+    )
+
+
+def _wait(obligation: Obligation, intent: Intent, parameters: Parameters) -> float:
+    """The back-off after a failure; after the last step the pace of scheduled evaluations (``engine.md`` B7.0)."""
+    if intent.state is IntentState.CONFIRMED:
+        return 0.0
     waits = parameters.retry_backoff_s
-    wait = waits[min(obligation.attempts, len(waits)) - 1]
-    # A target survives only a partial execution: nothing of it has taken effect otherwise, so it is planned anew (R3).
-    target = obligation.target if intent.state is IntentState.PARTIAL else None
-    return replace(obligation, status=status, target=target, next_try_at=now + wait)
+    return waits[obligation.attempts - 1] if obligation.attempts <= len(waits) else Timeframe.M15.seconds
 
 
 _OUTCOMES: Mapping[IntentState, str] = {
@@ -141,7 +181,10 @@ _OUTCOMES: Mapping[IntentState, str] = {
     IntentState.PARTIAL: "done",
     IntentState.REJECTED: "refused",
     IntentState.NOT_EXECUTED: "refused",
+    IntentState.ABANDONED: "refused",
     IntentState.UNKNOWN: "unknown",
+    IntentState.ACKED: "unknown",
+    IntentState.MANUAL_REVIEW: "unknown",
 }
 
 

@@ -32,7 +32,7 @@ class Sighting:
 
 def settle(intent: Intent, sighting: Sighting, spec: SymbolSpec, now: float, parameters: Parameters) -> Intent:
     """The intent with its outcome, or unchanged while nothing can be said yet."""
-    own = [deal for deal in sighting.deals if deal.magic == intent.magic]
+    own = [deal for deal in sighting.deals if _is_ours(deal.magic, deal.order, intent)]
     done = sum(deal.volume for deal in own)
     wanted = float(intent.plan.get("volume", 0.0))
     if own:
@@ -41,15 +41,28 @@ def settle(intent: Intent, sighting: Sighting, spec: SymbolSpec, now: float, par
         if not full and _working(intent, sighting):
             return intent
         return _final(intent, state, now, f"deals with our magic: {done} of {wanted} lots", own[-1])
-    if intent.kind in _STOP_KINDS and sighting.position is not None:
-        target = float(intent.plan["stop_loss"])
-        if levels.at_least_as_tight(sighting.position.stop_loss, target, sighting.position.side, spec.tick_size):
-            return _final(intent, IntentState.CONFIRMED, now, "the stop loss is at its target or closer")
     if _working(intent, sighting):
         return intent
+    effect = _effect(intent, sighting.position, spec)
+    if effect is not None:
+        return _final(intent, IntentState.CONFIRMED, now, effect)
     if sighting.good_reads >= parameters.settle_reads and sighting.connected_s >= settle_window(spec, parameters):
         return _final(intent, IntentState.NOT_EXECUTED, now, "no trace at the broker after the settle window")
     return intent
+
+
+def _effect(intent: Intent, position: Position | None, spec: SymbolSpec) -> str | None:
+    """The absolute target being true, in words (``engine.md`` D4), also where a bridge lost our magic; None if not."""
+    if position is None:
+        return None
+    if intent.kind in _STOP_KINDS:
+        target = float(intent.plan["stop_loss"])
+        reached = levels.at_least_as_tight(position.stop_loss, target, position.side, spec.tick_size)
+        return "the stop loss is at its target or closer" if reached else None
+    if intent.kind is ObligationKind.PARTIAL_CLOSE:
+        left = levels.volume_minus(float(intent.before["volume"]), float(intent.plan["volume"]))
+        return "the volume is at its target or below" if position.volume <= left + spec.volume_step / 2 else None
+    return None
 
 
 def settle_window(spec: SymbolSpec, parameters: Parameters) -> float:
@@ -59,7 +72,12 @@ def settle_window(spec: SymbolSpec, parameters: Parameters) -> float:
 
 
 def _working(intent: Intent, sighting: Sighting) -> bool:
-    return any(order.magic == intent.magic for order in sighting.orders)
+    return any(_is_ours(order.magic, order.ticket, intent) for order in sighting.orders)
+
+
+def _is_ours(magic: int, order: int, intent: Intent) -> bool:
+    """By the magic, else by the order ticket that the reply named (``engine.md`` D1)."""
+    return magic == intent.magic or (intent.order is not None and order == intent.order)
 
 
 def _final(intent: Intent, state: IntentState, now: float, resolution: str, deal: Deal | None = None) -> Intent:

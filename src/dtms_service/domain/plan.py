@@ -12,7 +12,7 @@ from typing import TypeAlias
 from dtms_service.domain import levels
 from dtms_service.domain.orders import ClosePosition, ModifyStops
 from dtms_service.domain.parameters import Parameters
-from dtms_service.domain.policy import Scene, r_now
+from dtms_service.domain.policy import STOP_REMOVED, Scene, r_now, tick_is_fresh
 from dtms_service.domain.trade import Obligation, ObligationKind, Trade
 from dtms_service.domain.values import TradeMode
 from dtms_service.domain.view import Missing
@@ -66,6 +66,8 @@ Plan: TypeAlias = Send | Satisfied | Wait | Instead | Refuse
 
 def plan(trade: Trade, obligation: Obligation, scene: Scene, magic: int, parameters: Parameters) -> Plan:
     """What to do about ``obligation`` now. ``magic`` is the number the order would carry."""
+    if not tick_is_fresh(scene, parameters):
+        return Wait("quote_is_old")
     match obligation.kind:
         case ObligationKind.TIGHTEN_STOP:
             return _tighten(trade, obligation, scene, magic, parameters)
@@ -82,13 +84,14 @@ def plan(trade: Trade, obligation: Obligation, scene: Scene, magic: int, paramet
 def stop_floor(scene: Scene, obligation: Obligation, parameters: Parameters) -> float | None:
     """The least distance between price and a stop of ours: broker's minimum or noise floor (R2), None without an ATR.
 
-    Every refusal for stops too near (10016) widens it by one spread.
+    Every refusal for a stop too near (10016) widens it by one spread, `widen_spreads` times at most (B7.1).
     """
     view = scene.view
     if isinstance(view, Missing) or not isinstance(view.atr, float):
         return None
     noise = parameters.noise_floor_atr * view.atr + scene.tick.spread
-    return max(levels.broker_distance(scene.spec), noise) + obligation.attempts * scene.tick.spread
+    wider = min(obligation.too_near, parameters.widen_spreads) * scene.tick.spread
+    return max(levels.broker_distance(scene.spec), noise) + wider
 
 
 def breakeven_price(trade: Trade, scene: Scene) -> float:
@@ -100,18 +103,19 @@ def breakeven_price(trade: Trade, scene: Scene) -> float:
 
 
 def _tighten(trade: Trade, obligation: Obligation, scene: Scene, magic: int, p: Parameters) -> Plan:
+    position = scene.position
+    if obligation.reason == STOP_REMOVED and position.stop_loss is not None:
+        return Satisfied("stop_was_set_again")
     floor = stop_floor(scene, obligation, p)
     if floor is None or trade.risk is None or obligation.r_multiple is None:
         return Wait("no_atr")
-    distance = max(obligation.r_multiple * trade.risk, floor)
-    target = obligation.target
-    if target is None:
-        reference = scene.tick.closing_price(scene.position.side)
-        target = levels.stop_away_from_price(reference - trade.sign * distance, scene.position.side, scene.spec)
-    return _stop_at(trade, target, scene, magic, p, "T")
+    away = trade.sign * max(obligation.r_multiple * trade.risk, floor)
+    price = scene.tick.closing_price(position.side)
+    target = levels.stop_away_from_price(price - away, position.side, scene.spec)
+    return _stop_at(trade, obligation, target, scene, magic, p)
 
 
-def _stop_at(trade: Trade, target: float, scene: Scene, magic: int, p: Parameters, letter: str) -> Plan:
+def _stop_at(trade: Trade, obligation: Obligation, target: float, scene: Scene, magic: int, p: Parameters) -> Plan:
     position, spec, sign = scene.position, scene.spec, trade.sign
     current = position.stop_loss
     if target <= 0:
@@ -120,21 +124,20 @@ def _stop_at(trade: Trade, target: float, scene: Scene, magic: int, p: Parameter
     if current is not None and sign * (target - current) < least:
         return Satisfied("stop_is_tight_enough")
     room = sign * (scene.tick.closing_price(position.side) - target)
-    if room < levels.broker_distance(spec):
+    # Half a tick absorbs the noise of float arithmetic; the distance holds a whole tick of reserve.
+    if room < levels.broker_distance(spec) - spec.tick_size / 2:
         return Wait("price_too_near")
-    blocked = _not_tradable(scene)
-    if blocked:
-        return Wait(blocked)
     # A stop outside two spreads is safe to move in a wide market (R10).
-    if room < 2 * scene.tick.spread and _spread_is_wide(scene, p):
-        return Wait("spread_too_wide")
-    order = ModifyStops(position.ticket, position.symbol, target, position.take_profit, magic, _comment(letter, trade))
-    return Send(order, target)
+    blocked = _blocked(scene, obligation, p, can_wait=room < 2 * scene.tick.spread)
+    if blocked is not None:
+        return Wait(blocked)
+    comment = _comment(obligation.kind, trade)
+    return Send(ModifyStops(position.ticket, position.symbol, target, position.take_profit, magic, comment), target)
 
 
 def _breakeven(trade: Trade, obligation: Obligation, scene: Scene, magic: int, p: Parameters) -> Plan:
     side, sign = scene.position.side, trade.sign
-    target = obligation.target or levels.stop_away_from_price(breakeven_price(trade, scene), side, scene.spec)
+    target = levels.stop_away_from_price(breakeven_price(trade, scene), side, scene.spec)
     if levels.at_least_as_tight(scene.position.stop_loss, target, side, scene.spec.tick_size):
         return Satisfied("stop_is_at_breakeven")
     floor = stop_floor(scene, obligation, p)
@@ -143,36 +146,49 @@ def _breakeven(trade: Trade, obligation: Obligation, scene: Scene, magic: int, p
     under_water = (r_now(trade, scene.tick) or 0.0) <= 0
     if under_water or sign * (scene.tick.closing_price(side) - target) < floor:
         return Instead("breakeven_out_of_reach", hard=False, keep=True, flag="be_pending")
-    return _stop_at(trade, target, scene, magic, p, "B")
+    return _stop_at(trade, obligation, target, scene, magic, p)
 
 
 def _partial(trade: Trade, obligation: Obligation, scene: Scene, magic: int, p: Parameters) -> Plan:
-    position, spec = scene.position, scene.spec
-    target = obligation.target
+    position, spec, target = scene.position, scene.spec, obligation.target
+    # C-9: never more than half of what was registered, whatever others add and in however many pieces (R15).
+    left = levels.volume_minus(p.partial_fraction * trade.initial_volume, trade.closed_by_us)
     if target is None:
-        if trade.partials >= p.max_partials:
-            return Satisfied("partial_close_done_before")
-        part = levels.volume_down(p.partial_fraction * position.volume, spec)
+        part = levels.volume_down(min(p.partial_fraction * position.volume, left), spec)
         target = levels.volume_minus(position.volume, part)
+        if trade.partials >= p.max_partials or (part < spec.volume_min and trade.closed_by_us > 0):
+            return Satisfied("partial_close_done_before")
         if part < spec.volume_min or target < spec.volume_min:
             return Instead("too_small_for_a_partial_close", hard=True)
-    part = levels.volume_minus(position.volume, target)
-    if part < spec.volume_step / 2:
+    part = levels.volume_down(min(levels.volume_minus(position.volume, target), left, spec.volume_max), spec)
+    if part < spec.volume_min:
         return Satisfied("volume_is_reduced_already")
-    blocked = _not_tradable(scene)
-    if blocked:
+    blocked = _blocked(scene, obligation, p, can_wait=True)
+    if blocked is not None:
         return Wait(blocked)
-    if _spread_is_wide(scene, p) and scene.now - obligation.created_at < p.spread_defer_s:
-        return Wait("spread_too_wide")
-    part = min(part, spec.volume_max)
-    order = ClosePosition(
-        position.ticket, position.symbol, position.side, levels.volume_down(part, spec), magic, _comment("P", trade)
-    )
-    return Send(order, target)
+    comment = _comment(obligation.kind, trade)
+    return Send(ClosePosition(position.ticket, position.symbol, position.side, part, magic, comment), target)
 
 
-def _not_tradable(scene: Scene) -> str | None:
-    return "trading_disabled_on_symbol" if scene.spec.trade_mode is TradeMode.DISABLED else None
+def _blocked(scene: Scene, obligation: Obligation, p: Parameters, *, can_wait: bool) -> str | None:
+    """Why nothing may be sent now; a wide spread only counts for what can wait, and only so long."""
+    if scene.spec.trade_mode is TradeMode.DISABLED:
+        return "trading_disabled_on_symbol"
+    if _inside_freeze_level(scene):
+        return "inside_freeze_level"
+    if can_wait and _spread_is_wide(scene, p) and scene.now - obligation.created_at < p.spread_defer_s:
+        return "spread_too_wide"
+    return None
+
+
+def _inside_freeze_level(scene: Scene) -> bool:
+    """C-14: the broker refuses changes and closes (10029) while the price is this near to a level of the position."""
+    frozen = scene.spec.freeze_level * scene.spec.point
+    if frozen <= 0:
+        return False
+    price = scene.tick.closing_price(scene.position.side)
+    present = (scene.position.stop_loss, scene.position.take_profit)
+    return any(level is not None and abs(price - level) <= frozen + scene.spec.tick_size / 2 for level in present)
 
 
 def _spread_is_wide(scene: Scene, p: Parameters) -> bool:
@@ -183,10 +199,13 @@ def _spread_is_wide(scene: Scene, p: Parameters) -> bool:
     return spread > p.spread_wide * view.median_spread and spread > p.spread_wide_points * scene.spec.point
 
 
-def _comment(letter: str, trade: Trade) -> str:
+_LETTERS = {ObligationKind.TIGHTEN_STOP: "T", ObligationKind.BREAKEVEN: "B", ObligationKind.PARTIAL_CLOSE: "P"}
+
+
+def _comment(kind: ObligationKind, trade: Trade) -> str:
     """``DT`` + kind + identifier in base 36: at most 16 letters and digits, advisory only (``engine.md`` D1)."""
     digits, number = "", trade.identifier or trade.ticket
     while number:
         number, rest = divmod(number, 36)
         digits = "0123456789abcdefghijklmnopqrstuvwxyz"[rest] + digits
-    return f"DT{letter}{digits}"[:16]
+    return f"DT{_LETTERS[kind]}{digits}"[:16]

@@ -35,7 +35,7 @@ def shelve(
             return Shelved(_unflagged(with_obligation(trade, obligation, done), obligation), (event,))
         case Wait(reason, flag):
             return Shelved(_waiting(trade, obligation, reason, flag))
-        case Instead(reason, hard, keep, flag):
+        case Instead():
             return _instead(trade, obligation, answer, now, mode, parameters)
         case Refuse(reason):
             return _refused(trade, obligation, reason, now)
@@ -69,8 +69,9 @@ def _refused(trade: Trade, obligation: Obligation, reason: str, now: float) -> S
 def _instead(
     trade: Trade, obligation: Obligation, answer: Instead, now: float, mode: Mode, parameters: Parameters
 ) -> Shelved:
+    events: tuple[Event, ...] = ()
     if answer.keep:
-        moved, events = _waiting(trade, obligation, answer.reason, answer.flag), ()
+        moved = _waiting(trade, obligation, answer.reason, answer.flag)
     else:
         shelved = _refused(trade, obligation, answer.reason, now)
         moved, events = shelved.trade, shelved.events
@@ -83,11 +84,10 @@ def _instead(
 
 
 def _owed_already(trade: Trade, wanted: Obligation) -> bool:
-    """True when this episode owes, or got, a stop at least as near."""
+    """True when a stop at least as near is owed still, or this episode had one."""
     return any(
         o.kind is wanted.kind
-        and o.episode == wanted.episode
-        and o.status is not ObligationStatus.SUPERSEDED
+        and (o.status.live or (o.episode == wanted.episode and o.status is not ObligationStatus.SUPERSEDED))
         and (o.r_multiple or 0.0) <= (wanted.r_multiple or 0.0)
         for o in trade.obligations
     )

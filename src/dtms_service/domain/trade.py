@@ -83,6 +83,8 @@ class Obligation:
     target: float | None = None
     attempts: int = 0
     """Orders sent for it so far."""
+    too_near: int = 0
+    """Refusals for a stop too near the price (10016); each moves the next one a spread further away."""
     next_try_at: float = 0.0
     waiting: str | None = None
     """Why nothing was sent at the last look."""
