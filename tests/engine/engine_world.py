@@ -22,6 +22,7 @@ from dtms_service.engine.registrar import Registered
 from dtms_service.ledger.store import SqlLedger
 from dtms_service.terminal.link import Call, InlineLink, Reply
 
+DIGITS = {"EURUSD": 5, "XAUUSD": 2, "BTCUSD": 1}
 ACCOUNT = {
     "balance": 100_000.0,
     "currency": "USD",
@@ -77,7 +78,7 @@ class World:
         """A position at the terminal, with a stop 1 % away unless told otherwise; its ticket."""
         bars = (await self.simulator.market(symbol, "M1", 1))["bars"]
         price, sign = float(bars[-1]["close"]), 1 if side == "BUY" else -1
-        given = {"volume": 0.1, "stop_loss": round(price * (1 - sign * 0.01), 5), "take_profit": None, "magic": 7}
+        given = {"volume": 0.1, "stop_loss": round(price * (1 - sign * 0.01), DIGITS[symbol]), "take_profit": None, "magic": 7}
         position = await self.simulator.open_position({"symbol": symbol, "side": side, **given, **body})
         self.opened.append(int(position["ticket"]))
         return self.opened[-1]
@@ -134,9 +135,10 @@ async def open_world(
         "account": {**ACCOUNT, **(account or {})},
     }
     link = CountedLink("dtms_service.terminal.simulated.backend", options, wall=time.time, sleep=_no_sleep)
-    gateway = Gateway(link)
+    clock = SteppedClock()
+    gateway = Gateway(link, kind="simulated", now=clock.now, broker_offset=7200.0)
     ledger = CountedLedger(await SqlLedger.open(f"sqlite:///{folder / 'dtms.db'}", draw=lambda _: 5, inline=True))
-    clock, simulator = SteppedClock(), SimulatorControl(link)
+    simulator = SimulatorControl(link)
     dtms = Dtms(
         terminal=gateway,
         ledger=ledger,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,9 +21,16 @@ from dtms_service.domain.record import Batch, Recorded
 from dtms_service.domain.trade import Event
 from dtms_service.engine.authority import Authority
 from dtms_service.engine.dtms import Dtms, Rules
-from dtms_service.engine.ports import Clock, Ledger, SimulatedMarket, Terminal
+from dtms_service.engine.ports import Clock, Ledger, SimulatedMarket
 from dtms_service.ledger.store import SqlLedger
 from dtms_service.settings.tree import Settings, is_loopback
+from dtms_service.terminal.gateway import Gateway
+from dtms_service.terminal.process import ProcessLink
+from dtms_service.terminal.simulator import SimulatorControl
+
+ROOM = "dtms_service.terminal"
+FIRST_TICK_S = 0.2
+"""Between looks for the first quote of a symbol just selected: a terminal shows zeros for up to 2 s."""
 
 
 class Engine(Authority, Protocol):
@@ -123,14 +131,18 @@ def web(parts: Parts, settings: Settings, instance_id: str) -> ASGIApp:
     )
 
 
-class SimulatedTerminal(Terminal, SimulatedMarket, Protocol):
-    """A gateway: both the terminal and, with the simulated one, the control over it."""
+def link_of(settings: Settings) -> ProcessLink:
+    """The way to the chosen terminal, in a child process of its own."""
+    if settings.terminal.kind == "mt5":
+        terminal = settings.terminal
+        path = str(terminal.path) if terminal.path is not None else None
+        return ProcessLink(f"{ROOM}.mt5", {"path": path, "login": terminal.login, "server": terminal.server})
+    options = {"state_dir": str(settings.state_dir), **settings.simulator.model_dump(mode="json")}
+    return ProcessLink(f"{ROOM}.simulated.backend", options)
 
 
-def gateway_of(settings: Settings) -> SimulatedTerminal:
-    """The gateway to the chosen terminal."""
-    message = f"no gateway for {settings.terminal.kind} yet"
-    raise NotImplementedError(message)
+async def _short_pause() -> None:
+    await asyncio.sleep(FIRST_TICK_S)
 
 
 def build(settings: Settings) -> Parts:
@@ -143,12 +155,20 @@ def build(settings: Settings) -> Parts:
         cycle_s=settings.cadence.cycle_s,
         dtms_strategies=settings.ownership.dtms_strategies,
     )
-    gateway = gateway_of(settings)
-    simulator = gateway if settings.terminal.kind == "simulated" else None
+    clock, link = clock_of(settings), link_of(settings)
+    simulated = settings.terminal.kind == "simulated"
+    gateway = Gateway(
+        link,
+        kind=settings.terminal.kind,
+        now=clock.now,
+        broker_offset=settings.simulator.account.server_utc_offset * 3600.0 if simulated else None,
+        pause=_short_pause,
+    )
+    simulator = SimulatorControl(link) if simulated else None
     engine = Dtms(
         terminal=gateway,
         ledger=ledger,
-        clock=clock_of(settings),
+        clock=clock,
         rules=rules,
         jitter=chances.random,
         simulator=simulator,

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
+from dtms_service.api.protocol import PatientProtocol
+
 KEEP_ALIVE_S = 75
 """Longer than the client keeps idle connections (30 s): with 5 s on both ends 2 % of calls met a closing connection."""
 DRAIN_S = 3
@@ -30,6 +32,7 @@ class Server(uvicorn.Server):
             access_log=False,
             server_header=False,
             ws="none",
+            http=PatientProtocol,
             workers=1,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=DRAIN_S,

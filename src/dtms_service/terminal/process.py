@@ -1,0 +1,232 @@
+"""The backend in a child process of its own, watched, bounded in time, killed and replaced. Satisfies ``link.Link``.
+
+One task owns the pipe. Requests wait in two queues, urgent ones first; one is in flight, and its deadline starts when
+it is written. A child that misses a deadline, answers garbage or dies is replaced at once: the request that was
+written is Unknown, those that wait are Refused, because a new backend knows nothing of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dtms_service.domain.errors import DtmsError, Invalid
+from dtms_service.domain.outcome import Done, Outcome, Unknown
+from dtms_service.terminal.frames import LENGTH, BadFrame, pack, total_of, unpack
+from dtms_service.terminal.link import Call, Reply, missed, not_sent, read_reply
+from dtms_service.terminal.orphans import Leash
+
+START_S = 30.0
+"""Time a child has to open its backend; the simulated one may wait 10 s of it for the lock of the child before it."""
+QUEUE_S = 30.0
+"""A request that waited longer than this is not sent any more: what it was meant for has passed."""
+RESTART_PAUSE_S = 0.5
+LEAVE_S = 2.0
+"""Time a child has to leave by itself when its input ends."""
+_READ_LIMIT = 2**24
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Request:
+    calls: Sequence[Call]
+    deadline: float
+    queued_at: float
+    answer: asyncio.Future[Outcome[Reply]]
+
+    def end(self, outcome: Outcome[Reply]) -> None:
+        if not self.answer.done():
+            self.answer.set_result(outcome)
+
+
+class _Child:
+    """One child process and its pipe."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        if process.stdin is None or process.stdout is None:
+            message = "the child was started without pipes"
+            raise DtmsError(message)
+        self.process = process
+        self._input = process.stdin
+        self._output = process.stdout
+        self.ended = asyncio.create_task(process.wait(), name="terminal-process")
+        self._number = 0
+
+    async def exchange(self, head: Mapping[str, Any]) -> tuple[int, bytes]:
+        """Write one request, read one frame; its number and the frame's body.
+
+        Raises ``BadFrame``, ``OSError``, ``EOFError``.
+        """
+        self._number += 1
+        self._input.write(pack({"id": self._number, **head}))
+        await self._input.drain()
+        prefix = await self._output.readexactly(LENGTH.size)
+        return self._number, await self._output.readexactly(total_of(prefix))
+
+    async def end(self, patience: float) -> int:
+        """Close its input, give it ``patience`` seconds to leave, then kill it; its exit code."""
+        self._input.close()
+        # Killing what is dead already would reap it behind the back of the loop's own watcher, so look first.
+        await asyncio.wait({self.ended}, timeout=patience)
+        if not self.ended.done():
+            self.process.kill()
+        return await self.ended
+
+
+class ProcessLink:
+    """See the module. ``backend`` is the dotted name of the module that the child opens with ``options``."""
+
+    def __init__(self, backend: str, options: Mapping[str, Any]) -> None:
+        self._opening = {"backend": backend, "options": dict(options)}
+        self._leash = Leash()
+        self._urgent: deque[_Request] = deque()
+        self._normal: deque[_Request] = deque()
+        self._wake = asyncio.Event()
+        self._child: _Child | None = None
+        self._owner: asyncio.Task[None] | None = None
+        self._generation = 0
+        self.imports: tuple[str, ...] = ()
+        """Heavy modules the newest child has loaded."""
+
+    @property
+    def generation(self) -> int:
+        """See ``Link``."""
+        return self._generation
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child, while there is one."""
+        return self._child.process.pid if self._child is not None else None
+
+    async def start(self) -> None:
+        """See ``Link``. Call it on the main thread: Linux ties the child to the thread that starts it."""
+        self._child = await self._spawn()
+        self._owner = asyncio.create_task(self._serve(), name="terminal-link")
+
+    async def ask(self, calls: Sequence[Call], deadline: float, *, urgent: bool = False) -> Outcome[Reply]:
+        """See ``Link``."""
+        if self._owner is None or self._owner.done():
+            return not_sent("the link to the terminal is closed")
+        loop = asyncio.get_running_loop()
+        request = _Request(calls, deadline, loop.time(), loop.create_future())
+        (self._urgent if urgent else self._normal).append(request)
+        self._wake.set()
+        return await request.answer
+
+    async def close(self) -> None:
+        """See ``Link``."""
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.cancel()
+            await asyncio.wait({owner})
+        self._refuse_waiting("the link to the terminal was closed")
+        child, self._child = self._child, None
+        if child is not None:
+            await child.end(LEAVE_S)
+
+    async def _spawn(self) -> _Child:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "dtms_service.terminal.worker",
+            str(os.getpid()),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=_READ_LIMIT,
+        )
+        child = _Child(process)
+        try:
+            self._leash.hold(process.pid)
+            async with asyncio.timeout(START_S):
+                _, body = await child.exchange(self._opening)
+            hello, _ = unpack(body)
+        except (OSError, EOFError, BadFrame) as error:
+            code = await child.end(LEAVE_S)
+            message = f"the terminal process did not start (exit code {code}, {error or type(error).__name__})"
+            raise DtmsError(message) from error
+        except asyncio.CancelledError:
+            await child.end(0)
+            raise
+        if "refused" in hello:
+            await child.end(LEAVE_S)
+            raise Invalid(hello["refused"])
+        self.imports = tuple(hello["imports"])
+        self._generation += 1
+        child.ended.add_done_callback(lambda _: self._wake.set())
+        return child
+
+    async def _serve(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._child is not None and (request := self._next()) is not None:
+                await self._answer(self._child, request)
+            if self._child is None or self._child.ended.done():
+                await self._replace("it ended by itself")
+
+    def _next(self) -> _Request | None:
+        now = asyncio.get_running_loop().time()
+        for queue in (self._urgent, self._normal):
+            while queue:
+                request = queue.popleft()
+                if request.answer.done():
+                    continue
+                if now - request.queued_at <= QUEUE_S:
+                    return request
+                request.end(not_sent(f"it waited more than {QUEUE_S:g} s for the terminal"))
+        return None
+
+    async def _answer(self, child: _Child, request: _Request) -> None:
+        if child.ended.done():
+            request.end(not_sent("the terminal process had ended"))
+            return
+        try:
+            async with asyncio.timeout(request.deadline):
+                number, body = await child.exchange({"calls": request.calls})
+            reply = read_reply(body, number)
+        except TimeoutError:
+            why, outcome = "it missed a deadline", missed(request.calls, request.deadline)
+        except (OSError, EOFError, BadFrame) as error:
+            why = f"its answer cannot be used: {error or type(error).__name__}"
+            outcome = Unknown("link_down", f"the terminal process was lost while it worked ({why})")
+        except asyncio.CancelledError:
+            request.end(Unknown("link_down", "the link was closed while the terminal worked"))
+            raise
+        else:
+            if reply.took <= request.deadline:
+                request.end(Done(reply))
+                return
+            why, outcome = "it missed a deadline", missed(request.calls, request.deadline)
+        request.end(outcome)
+        await self._replace(why)
+
+    async def _replace(self, why: str) -> None:
+        child, self._child = self._child, None
+        self._refuse_waiting(f"the terminal process is being replaced: {why}")
+        if child is not None:
+            died = child.ended.done()
+            code = await child.end(0)
+            log.warning(
+                "terminal_process_lost" if died else "terminal_process_killed",
+                extra={"pid": child.process.pid, "exit_code": code, "why": why},
+            )
+        while self._child is None:
+            try:
+                self._child = await self._spawn()
+            except DtmsError as error:
+                log.error("terminal_process_not_started", extra={"detail": error.detail})  # noqa: TRY400 -- a sentence
+                self._refuse_waiting(error.detail)
+                await asyncio.sleep(RESTART_PAUSE_S)
+        log.warning("terminal_process_started", extra={"pid": self.pid, "generation": self._generation})
+
+    def _refuse_waiting(self, why: str) -> None:
+        for queue in (self._urgent, self._normal):
+            while queue:
+                queue.popleft().end(not_sent(why))
