@@ -1,6 +1,7 @@
-"""A tiny authority for tests of the process alone, started as a script: everything but the engine is the real service.
+"""A tiny authority for tests of the process alone, started as a script; all else is the real service.
 
-The environment says how it behaves: STANDIN_START_S (seconds that starting takes), STANDIN_FAILS (storage, invalid, crash).
+The environment says how it behaves: STANDIN_START_S (seconds that starting takes), STANDIN_FAILS (storage, invalid,
+crash).
 """
 
 from __future__ import annotations
