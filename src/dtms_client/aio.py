@@ -79,7 +79,7 @@ class AsyncDtmsClient(Client):
         until = clock.monotonic() + timeout
         while await self._drained(until) is not None and clock.monotonic() + POLL_S < until:
             await clock.asleep(POLL_S)
-        return len(self.outbox.waiting())
+        return sum(1 for _ in self.outbox.waiting())
 
     async def call(self, call: Call[T]) -> T:
         """Send one `Call`, repeated as the policy allows."""

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -125,6 +126,7 @@ class Outbox:
         self._mark = target.url if named else None
         self._clock = clock
         self._alarmed: dict[str, float] = {}
+        self._foreign: set[str] = set()
 
     @contextmanager
     def packed(self, items: Sequence[BatchItemIn]) -> Iterator[Parcel]:
@@ -160,12 +162,9 @@ class Outbox:
             for item, file in zip(parcel.items, parcel.files, strict=True)
         ]
 
-    def waiting(self) -> list[tuple[Entry, Item]]:
+    def waiting(self) -> Iterator[tuple[Entry, Item]]:
         """Everything on disk that this client may deliver, oldest first. Damaged files go to ``rejected/``."""
-        found = []
-        for entry in entries(self.spool.folder):
-            if entry.path in _IN_FLIGHT:
-                continue
+        for entry in self._mine():
             try:
                 item = entry.load()
             except FileNotFoundError:
@@ -174,42 +173,58 @@ class Outbox:
                 self._put_aside(entry, str(error))
                 continue
             if item.url in {self._mark, self.target.url}:
-                found.append((entry, item))
-        return found
+                yield entry, item
+            else:
+                self._foreign.add(entry.path.name)
 
-    def parcels(self) -> list[Parcel]:
-        """Everything that waits, in batches."""
-        good: list[tuple[BatchItemIn, Entry]] = []
-        for entry, item in self.waiting():
-            try:
-                good.append((BatchItemIn.model_validate(item.body), entry))
-            except ValidationError as error:
-                self._put_aside(entry, f"is not a registration: {error}")
-        slices = [good[start : start + PARCEL] for start in range(0, len(good), PARCEL)]
-        return [Parcel(tuple(item for item, _ in part), tuple(entry for _, entry in part)) for part in slices]
+    def parcels(self, first: int = PARCEL) -> Iterator[Parcel]:
+        """Everything that waits, in batches, read as they are needed; ``first``: size of the first one."""
+        waiting = self._registrations()
+        size = first
+        while part := list(islice(waiting, size)):
+            yield Parcel(tuple(item for item, _ in part), tuple(entry for _, entry in part))
+            size = PARCEL
 
     def watch_age(self) -> float:
         """Warn about what waits too long, once per file and level. Returns the age of the oldest in seconds, else 0."""
-        now = self._clock.wall_ns() / 1e9
-        waiting = self.waiting()
-        ages = {entry.path.name: now - item.created_wall for entry, item in waiting}
-        self._alarmed = {name: level for name, level in self._alarmed.items() if name in ages}
-        for entry, item in waiting:
-            name = entry.path.name
-            level = max((bound for bound in (WARN_S, CRITICAL_S) if ages[name] > bound), default=0.0)
-            if level <= self._alarmed.get(name, 0.0):
-                continue
-            self._alarmed[name] = level
-            ticket, reason = item.body.get("ticket"), f"not delivered to {self.target.url} for {ages[name]:.0f} s"
-            _log.log(logging.CRITICAL if level >= CRITICAL_S else logging.WARNING, "trade %s: %s", ticket, reason)
-            if level >= CRITICAL_S and isinstance(ticket, int):
-                self.alarm(ticket, reason)
-        return max(ages.values(), default=0.0)
+        now, oldest = self._clock.wall_ns() / 1e9, 0.0
+        alarmed: dict[str, float] = {}
+        for entry in self._mine():
+            age = now - entry.created_wall
+            oldest = max(oldest, age)
+            level = max((bound for bound in (WARN_S, CRITICAL_S) if age > bound), default=0.0)
+            if level > self._alarmed.get(entry.path.name, 0.0):
+                self._say_old(entry, age)
+            alarmed[entry.path.name] = level
+        self._alarmed = alarmed
+        return oldest
 
     def alarm(self, ticket: int, reason: str) -> None:
         """Tell the caller's ``on_unprotected``."""
         if self.on_unprotected is not None:
             self.on_unprotected(ticket, reason)
+
+    def _mine(self) -> list[Entry]:
+        found = entries(self.spool.folder)
+        self._foreign &= {entry.path.name for entry in found}
+        return [entry for entry in found if entry.path not in _IN_FLIGHT and entry.path.name not in self._foreign]
+
+    def _registrations(self) -> Iterator[tuple[BatchItemIn, Entry]]:
+        for entry, item in self.waiting():
+            try:
+                yield BatchItemIn.model_validate(item.body), entry
+            except ValidationError as error:
+                self._put_aside(entry, f"is not a registration: {error}")
+
+    def _say_old(self, entry: Entry, age: float) -> None:
+        try:
+            ticket = entry.load().body.get("ticket")
+        except (Damaged, FileNotFoundError):
+            return  # the next pass puts it aside
+        reason = f"not delivered to {self.target.url} for {age:.0f} s"
+        _log.log(logging.CRITICAL if age > CRITICAL_S else logging.WARNING, "trade %s: %s", ticket, reason)
+        if age > CRITICAL_S and isinstance(ticket, int):
+            self.alarm(ticket, reason)
 
     def _store(self, items: tuple[BatchItemIn, ...]) -> Parcel:
         try:
@@ -290,15 +305,19 @@ class Outbox:
 class Round:
     """One pass over everything that waits; whoever sends tells it the answers."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, first: int = PARCEL) -> None:
         self._outbox = outbox
-        self._queue = deque(outbox.parcels())
+        self._parcels = outbox.parcels(first)
+        self._singles: deque[Parcel] = deque()
         self.stopped_by: DtmsClientError | None = None
         """What ended the pass: the rest would fare no better now."""
 
     def __iter__(self) -> Iterator[Parcel]:
-        while self._queue and self.stopped_by is None:
-            yield self._queue.popleft()
+        while self.stopped_by is None:
+            parcel = self._singles.popleft() if self._singles else next(self._parcels, None)
+            if parcel is None:
+                return
+            yield parcel
 
     def settled(self, parcel: Parcel, answers: Sequence[Answer]) -> None:
         """The parcel was answered."""
@@ -311,7 +330,7 @@ class Round:
         if not isinstance(error, Rejected) or isinstance(error, Unauthorized):
             self.stopped_by = error
         elif len(parcel.items) > 1:
-            self._queue.extendleft(reversed(parcel.singles()))
+            self._singles.extend(parcel.singles())
         else:
             self._outbox.failed(parcel, error)
 

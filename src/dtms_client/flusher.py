@@ -30,9 +30,9 @@ AT_EXIT_S = 2.0
 _log = logging.getLogger("dtms_client")
 
 
-def drain(outbox: Outbox, until: float, clock: Clock = CLOCK) -> DtmsClientError | None:
+def drain(outbox: Outbox, until: float, clock: Clock = CLOCK, *, failing: bool = False) -> DtmsClientError | None:
     """Send everything that waits, once, until process time ``until``. Returns what stopped it, if anything did."""
-    work = Round(outbox)
+    work = Round(outbox, 1) if failing else Round(outbox)  # an outage is probed with one file, not with a hundred
     for parcel in work:
         left = until - clock.monotonic()
         if left <= 0:
@@ -92,7 +92,7 @@ class Flusher:
     def _nudge(self) -> None:
         with self._lock:
             for watched in self._watched.values():
-                watched.due = 0.0
+                watched.due = watched.due if watched.failures else 0.0  # during an outage the back-off stands
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="dtms-client-flusher", daemon=True)
                 self._thread.start()
@@ -105,7 +105,7 @@ class Flusher:
             if not entries(watched.outbox.spool.folder):
                 continue
             drain(watched.outbox, until, self._clock)
-            left = len(watched.outbox.waiting())
+            left = sum(1 for _ in watched.outbox.waiting())
             if left:
                 _log.warning("%d registrations stay in %s for the next program", left, watched.outbox.spool.folder)
 
@@ -129,7 +129,8 @@ class Flusher:
         outbox = watched.outbox
         try:
             outbox.spool.sweep()
-            error = drain(outbox, self._clock.monotonic() + IDLE_S, self._clock)
+            until = self._clock.monotonic() + IDLE_S
+            error = drain(outbox, until, self._clock, failing=watched.failures > 0)
             age = outbox.watch_age()
         except Exception:  # noqa: BLE001 - R46: whatever happens to one pass, the thread goes on; logged with its trace
             level = logging.DEBUG if watched.failures else logging.ERROR  # once per episode is enough

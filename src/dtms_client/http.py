@@ -210,8 +210,6 @@ class _Stream(httpcore.NetworkStream):
         self._inner = inner
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        if _LIMIT.until is not None and time.monotonic() >= _LIMIT.until:
-            raise httpcore.ReadTimeout("the answer did not end in time")
         return self._inner.read(max_bytes, _LIMIT.seconds(timeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:

@@ -91,7 +91,7 @@ class DtmsClient(Client):
         until = clock.monotonic() + timeout
         while drain(self.outbox, until, clock) is not None and clock.monotonic() + POLL_S < until:
             clock.sleep(POLL_S)
-        return len(self.outbox.waiting())
+        return sum(1 for _ in self.outbox.waiting())
 
     def call(self, call: Call[T]) -> T:
         """Send one `Call`, repeated as the policy allows."""

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import threading
 from pathlib import Path
 
@@ -78,6 +80,20 @@ def test_what_waits_travels_in_batches(time: Turned, dtms: FakeDtms, tmp_path: P
     world.flusher.run_once()
     assert len(dtms.trades) == 102
     assert [request.url.path for request in dtms.requests] == ["/dtms/trades/batch"] * 2
+
+
+def test_an_outage_is_probed_with_one_registration_however_many_wait(
+    time: Turned, dtms: FakeDtms, tmp_path: Path
+) -> None:
+    world = World(time, dtms, tmp_path)
+    dtms.accepting = False
+    for ticket in range(1, 31):
+        world.queue(ticket)
+    world.pass_time(20)
+    assert [request.method for request in dtms.requests[1:]] == ["PUT"] * (len(dtms.requests) - 1)
+    dtms.accepting = True
+    world.pass_time(5)
+    assert len(dtms.trades) == 30
 
 
 def test_nothing_is_given_up_and_nothing_expires(time: Turned, dtms: FakeDtms, tmp_path: Path) -> None:
@@ -211,6 +227,17 @@ def test_a_client_that_starts_delivers_what_an_earlier_program_left(
             threading.Event().wait(0.01)
     assert 41 in dtms.trades
     assert entries(outbox_dir) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+def test_a_lock_that_another_thread_held_during_a_fork_does_not_block_the_child(dtms: FakeDtms) -> None:
+    with FLUSHER._lock:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(5)
+            DtmsClient("http://dtms.test", transport=dtms)
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_a_client_without_anything_waiting_starts_no_thread(dtms: FakeDtms) -> None:

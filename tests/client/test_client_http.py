@@ -28,7 +28,7 @@ Script = Callable[[socket.socket], None]
 
 def drip(connection: socket.socket) -> None:
     """One byte at a time, for far longer than any deadline."""
-    for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + b" " * 100:
+    for byte in b"HTTP/1.1 200 OK\r\nX-Padding: " + b"x" * 200:
         connection.sendall(bytes([byte]))
         time.sleep(0.05)
 
@@ -80,6 +80,21 @@ async def test_no_misbehaving_server_holds_a_call_beyond_its_total_time(kind: st
         with pytest.raises(Unreachable):
             await asking(kind, url, 0.5)
         assert time.monotonic() - started < 2.5
+
+
+def test_a_dripping_body_is_bounded_through_any_transport_too() -> None:
+    with scripted(drip_body) as (url, _), httpx.HTTPTransport(verify=False) as transport:
+        started = time.monotonic()
+        with pytest.raises(Unreachable, match="did not end in time"):
+            DtmsClient(url, timeout=0.3, retries=1, spool="off", transport=transport).status()
+        assert time.monotonic() - started < 2.5
+
+
+def test_an_answer_beyond_all_measure_is_not_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "BODY_MAX", 1000)
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=b" " * 1001))
+    with pytest.raises(Unreachable, match="longer than 1000"):
+        DtmsClient("http://dtms.test", spool="off", transport=transport).status()
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])

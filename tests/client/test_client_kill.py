@@ -38,7 +38,7 @@ def test_every_acknowledged_registration_is_delivered_or_on_disk_and_none_is_tor
                 nursery.stdin.write(f"{1 + start * 1_000_000}\n")
                 nursery.stdin.flush()
                 victim = int(nursery.stdout.readline().split()[1])
-                for _ in range(chance.randrange(1, 25)):
+                for _ in range(chance.randrange(1, 13)):
                     acknowledged.add(int(nursery.stdout.readline()))
                 threading.Event().wait(chance.random() * 0.003)
                 os.kill(victim, signal.SIGKILL)

@@ -125,8 +125,7 @@ def test_a_missing_reason_is_no_error(tmp_path: Path) -> None:
 
 @posix
 def test_symbolic_links_are_not_followed(tmp_path: Path) -> None:
-    secret = tmp_path / "secret.json"
-    secret.write_text("{}")
+    secret = Spool(tmp_path / "another").write(BODY).path
     outbox = Spool(tmp_path / "o")
     outbox.write(BODY).remove()
     link = tmp_path / "o" / NEW / "00000000000000000001-1-a.json"
