@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dtms_service.terminal.gateway import Gateway
-from dtms_service.terminal.simulator import SimulatorControl
-
 from dtms_service.clock import SteppedClock
 from dtms_service.domain.admission import Registration
+from dtms_service.domain.errors import StorageFailed
 from dtms_service.domain.outcome import Outcome
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.record import Batch
-from dtms_service.domain.trade import Mode, Trade
+from dtms_service.domain.trade import IntentState, Mode, Trade
 from dtms_service.engine.dtms import Dtms, Rules
 from dtms_service.engine.registrar import Registered
 from dtms_service.ledger.store import SqlLedger
+from dtms_service.terminal.gateway import Gateway
 from dtms_service.terminal.link import Call, InlineLink, Reply
+from dtms_service.terminal.simulator import SimulatorControl
 
 DIGITS = {"EURUSD": 5, "XAUUSD": 2, "BTCUSD": 1}
 ACCOUNT = {
@@ -42,6 +43,7 @@ class CountedLink(InlineLink):
 
     async def ask(self, calls: Sequence[Call], deadline: float, *, urgent: bool = False) -> Outcome[Reply]:
         self.asked.append([call.name for call in calls])
+        await asyncio.sleep(0)  # a pipe lets others run
         return await super().ask(calls, deadline, urgent=urgent)
 
 
@@ -52,6 +54,7 @@ class CountedLedger:
         self._ledger = ledger
         self.batches: list[Batch] = []
         self.failing: Exception | None = None
+        self.dies_after_sending = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ledger, name)
@@ -60,7 +63,10 @@ class CountedLedger:
         if self.failing is not None:
             raise self.failing
         self.batches.append(batch)
-        return await self._ledger.commit(batch)
+        sequence = await self._ledger.commit(batch)
+        if self.dies_after_sending and any(intent.state is IntentState.SENDING for intent in batch.intents):
+            self.failing = StorageFailed("the process dies between the order and its reply")
+        return sequence
 
 
 @dataclass
@@ -78,7 +84,12 @@ class World:
         """A position at the terminal, with a stop 1 % away unless told otherwise; its ticket."""
         bars = (await self.simulator.market(symbol, "M1", 1))["bars"]
         price, sign = float(bars[-1]["close"]), 1 if side == "BUY" else -1
-        given = {"volume": 0.1, "stop_loss": round(price * (1 - sign * 0.01), DIGITS[symbol]), "take_profit": None, "magic": 7}
+        given = {
+            "volume": 0.1,
+            "stop_loss": round(price * (1 - sign * 0.01), DIGITS[symbol]),
+            "take_profit": None,
+            "magic": 7,
+        }
         position = await self.simulator.open_position({"symbol": symbol, "side": side, **given, **body})
         self.opened.append(int(position["ticket"]))
         return self.opened[-1]
@@ -126,6 +137,7 @@ async def open_world(
     account: Mapping[str, Any] | None = None,
 ) -> World:
     """Start it on ``folder``; a second call on the same folder after ``close`` is a restart."""
+    folder.mkdir(parents=True, exist_ok=True)
     options = {
         "state_dir": str(folder),
         "market": "synthetic",
