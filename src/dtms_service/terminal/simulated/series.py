@@ -116,11 +116,15 @@ class Series:
         self.facts = facts
         self.source = source
         self._blocks: OrderedDict[int, Block] = OrderedDict()
+        self._asked: tuple[float, Quote | None] = (float("nan"), None)
 
     def quote(self, time: float) -> Quote | None:
         """The newest tick at ``time``; None before the first one."""
-        found = self._at(time)
-        return None if found is None else found[0].quote(found[1])
+        # One instant is asked for many times in a row: for every position, for the margin, for the tick itself.
+        if self._asked[0] != time:
+            found = self._at(time)
+            self._asked = (time, None if found is None else found[0].quote(found[1]))
+        return self._asked[1]
 
     def ticks(self, after: float, until: float) -> list[Quote]:
         """Every tick with ``after < time <= until``, oldest first."""
