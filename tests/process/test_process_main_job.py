@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,24 +30,50 @@ def market(name: str) -> tuple[dict[str, str], tuple[str, ...], float]:
     return {"DTMS_SIMULATOR__MARKET": str(path), **start}, (path.name.split("_")[0],), 0.03
 
 
-@pytest.fixture(params=MARKETS)
-def run(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+@dataclass(frozen=True)
+class Run:
+    """Four days without an interruption, with the service still up, and how to do the same again."""
+
+    service: Service
+    settings: dict[str, str]
+    symbols: tuple[str, ...]
+    stop: float
+    tickets: list[int]
+    answers: list[bool]
+    outcome: dict[str, Any]
+
+
+@pytest.fixture(scope="module", params=MARKETS)
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     settings, symbols, stop = market(request.param)
-    with Service(tmp_path / "state", settings) as service:
-        opened = scenario.open_ten(service, symbols, stop)
-        answers = scenario.register_like_old_callers(service, opened)
-        tickets = [position["ticket"] for position in opened]
-        scenario.wait_registered(service, tickets)
-        start = scenario.market_now(service)
-        for hour in range(6, 97, 6):
-            service.advance(until=start + hour * 3600)
-        yield service, tickets, answers
+    with Service(tmp_path_factory.mktemp("run") / "state", settings) as service:
+        tickets, answers = _ten_registered(service, symbols, stop)
+        _four_days(service, kills=())
+        yield Run(service, settings, symbols, stop, tickets, answers, scenario.outcome(service))
 
 
-def test_ten_trades_are_watched_for_four_days_and_every_effect_is_explained(run: Any) -> None:
-    service, tickets, answers = run
-    assert answers == [True] * 10
-    moves = scenario.transitions(service, tickets)
+def _ten_registered(service: Service, symbols: tuple[str, ...], stop: float) -> tuple[list[int], list[bool]]:
+    opened = scenario.open_ten(service, symbols, stop)
+    answers = scenario.register_like_old_callers(service, opened)
+    tickets = [position["ticket"] for position in opened]
+    scenario.wait_registered(service, tickets)
+    return tickets, answers
+
+
+def _four_days(service: Service, kills: tuple[int, ...]) -> None:
+    """Step six hours at a time; in the steps of ``kills`` the service dies in the middle and is started again."""
+    start = scenario.market_now(service)
+    for step in range(1, 17):
+        goal = start + step * 6 * 3600
+        if step in kills:
+            _kill_while_it_advances(service, goal, after=0.2 * step)
+        service.advance(until=goal)
+
+
+def test_ten_trades_are_watched_for_four_days_and_every_effect_is_explained(run: Run) -> None:
+    service = run.service
+    assert run.answers == [True] * 10
+    moves = scenario.transitions(service, run.tickets)
     assert {("HEALTHY", "WARNING_L1"), ("WARNING_L1", "WARNING_L2")} <= moves
     assert moves & {("WARNING_L1", "HEALTHY"), ("WARNING_L2", "WARNING_L1")}
 
@@ -76,10 +104,9 @@ def test_ten_trades_are_watched_for_four_days_and_every_effect_is_explained(run:
     assert [d for d in deals if d["reason"] == 4], "no position was closed at its stop"
 
 
-def test_stops_only_ever_get_tighter(run: Any) -> None:
-    service, tickets, _ = run
-    moved = 0
-    for ticket in tickets:
+def test_stops_only_ever_get_tighter(run: Run) -> None:
+    service, moved = run.service, 0
+    for ticket in run.tickets:
         trade = service.get(f"/dtms/trades/{ticket}")
         sign = 1 if trade["side"] == "BUY" else -1
         for action in service.get("/dtms/actions", params={"ticket": ticket, "limit": 1000})["action_history"]:
@@ -91,25 +118,14 @@ def test_stops_only_ever_get_tighter(run: Any) -> None:
     assert moved > 0
 
 
-@pytest.mark.parametrize("name", MARKETS)
-def test_three_hard_kills_end_in_the_same_states_and_deals(tmp_path: Path, name: str) -> None:
-    settings, symbols, stop = market(name)
-    outcomes = []
-    for kills in (0, 3):
-        service = Service(tmp_path / f"state{kills}", settings).start()
-        opened = scenario.open_ten(service, symbols, stop)
-        scenario.register_like_old_callers(service, opened)
-        scenario.wait_registered(service, [position["ticket"] for position in opened])
-        start = scenario.market_now(service)
-        for day in range(1, 5):
-            goal = start + day * scenario.DAY
-            if day <= kills:
-                _kill_while_it_advances(service, goal, after=0.05 * day)
-            service.advance(until=goal)
-        outcomes.append(scenario.outcome(service))
-        assert service.stop() == 0
-    assert outcomes[0]["states"] == outcomes[1]["states"]
-    assert outcomes[0]["deals"] == outcomes[1]["deals"]
+def test_three_hard_kills_end_in_the_same_states_and_deals(run: Run, tmp_path: Path) -> None:
+    service = Service(tmp_path / "state", run.settings).start()
+    _ten_registered(service, run.symbols, run.stop)
+    _four_days(service, kills=(1, 2, 4))
+    outcome = scenario.outcome(service)
+    assert service.stop() == 0
+    assert outcome["states"] == run.outcome["states"]
+    assert outcome["deals"] == run.outcome["deals"]
 
 
 def _kill_while_it_advances(service: Service, goal: float, after: float) -> None:

@@ -35,13 +35,14 @@ def caller_of(service: Service) -> Iterator[None]:
 
 
 def open_ten(service: Service, symbols: Sequence[str], stop_fraction: float) -> list[dict[str, Any]]:
-    """Ten positions at the terminal, long and short in turn; stop and target at fractions of the price."""
+    """Ten positions at the terminal, long and short in turn; stops at one to three times ``stop_fraction`` of the price."""
     opened = []
     for n in range(10):
         symbol, side = symbols[n % len(symbols)], ("BUY", "SELL")[n % 2]
         bar = service.get("/simulator/market", params={"symbol": symbol, "timeframe": "M1", "count": 1})["bars"][-1]
         price, sign = float(bar["close"]), 1 if side == "BUY" else -1
-        stop, target = price * (1 - sign * stop_fraction), price * (1 + sign * 3 * stop_fraction)
+        away = stop_fraction * (1 + n / 5)
+        stop, target = price * (1 - sign * away), price * (1 + sign * 3 * away)
         digits = max(len(str(bar[c]).partition(".")[2]) for c in ("open", "high", "low", "close"))
         body = {
             "symbol": symbol,
@@ -110,7 +111,7 @@ def trades(service: Service) -> list[dict[str, Any]]:
 
 
 def market_now(service: Service) -> float:
-    return float(service.advance(seconds=0)["now"])
+    return epoch(service.advance(seconds=0)["now"])
 
 
 def epoch(time: str) -> float:
