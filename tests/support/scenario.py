@@ -35,7 +35,7 @@ def caller_of(service: Service) -> Iterator[None]:
 
 
 def open_ten(service: Service, symbols: Sequence[str], stop_fraction: float) -> list[dict[str, Any]]:
-    """Ten positions at the terminal, long and short in turn; stops at one to three times ``stop_fraction`` of the price."""
+    """Ten positions at the terminal, long and short in turn; stops at one to three times ``stop_fraction`` away."""
     opened = []
     for n in range(10):
         symbol, side = symbols[n % len(symbols)], ("BUY", "SELL")[n % 2]
