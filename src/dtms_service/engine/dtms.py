@@ -152,6 +152,7 @@ class Dtms:
         if isinstance(own, Done):
             self._record.skip_magics([deal.magic for deal in own.value])
         await self._cycle.settler.adopt(self._clock.now())
+        self._counts = replace(self._counts, started_at=self._clock.now())
         async with self._stepping:
             self._started = True
             while not self._stopping.is_set() and not (await self._one_cycle()).completed:
