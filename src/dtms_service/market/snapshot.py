@@ -11,7 +11,7 @@ from dtms_service.market.bars import Bars
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What one cycle wants to read besides account and positions; all of it travels in one round trip to the terminal."""
+    """What a cycle wants to read besides account and positions; all of it travels in one round trip."""
 
     symbols: tuple[str, ...] = ()
     """Symbols whose newest tick is wanted."""
