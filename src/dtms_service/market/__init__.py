@@ -1,1 +1,1 @@
-"""From bars to a market view. Empty on purpose: the terminal's child imports ``market.bars`` and must not pay for TA-Lib."""
+"""From bars to a market view. Imports nothing, so that the terminal's child gets ``market.bars`` without TA-Lib."""
