@@ -53,24 +53,11 @@ class Admitted:
     events: tuple[Event, ...]
 
 
-def same_symbol(a: str, b: str) -> bool:
-    """True for one symbol under two brokers' names.
-
-    XAUUSD, XAUUSDc and XAUUSD.raw are the same, GBPUSD and EURUSD are not.
-    """
-    short, long = sorted((_plain(a), _plain(b)), key=len)
-    return len(short) >= 3 and long.startswith(short)
-
-
-def _plain(symbol: str) -> str:
-    return "".join(c for c in symbol.upper() if c.isalnum())
-
-
 def check(registration: Registration, symbol: str, side: Side | None) -> None:
     """Raise `RegistrationConflict` when the claim contradicts the known symbol or side (R22)."""
     claimed = registration.claims()
     known = {"symbol": symbol, "side": None if side is None else side.value}
-    wrong_symbol = registration.symbol is not None and symbol and not same_symbol(registration.symbol, symbol)
+    wrong_symbol = registration.symbol is not None and symbol and not reconcile.same_symbol(registration.symbol, symbol)
     wrong_side = registration.side is not None and side is not None and registration.side is not side
     if wrong_symbol or wrong_side:
         what = "symbol" if wrong_symbol else "side"

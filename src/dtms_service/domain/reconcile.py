@@ -55,6 +55,10 @@ def verified(trade: Trade, position: Position, account: tuple[int, str], now: fl
         flags=trade.flags | _protection_flags(position.stop_loss),
     )
     events = [_event(moved, now, "verified", symbol=position.symbol, side=position.side.value, volume=position.volume)]
+    other_side = trade.side is not None and trade.side is not position.side
+    if other_side or (trade.symbol and not same_symbol(trade.symbol, position.symbol)):
+        detail = f"registered as {trade.side} {trade.symbol}, but the terminal shows {position.side} {position.symbol}"
+        events.append(alert(moved, now, "claim_contradicted", detail))
     if position.stop_loss is None:
         events.append(alert(moved, now, "unprotected_if_down", "the position has no stop loss at the broker"))
     return Reconciled(moved, tuple(events))
@@ -64,28 +68,62 @@ def present(trade: Trade, position: Position, now: float, tick_size: float) -> R
     """A verified trade whose position is there: adopt ticket, volume and levels, and say what others changed."""
     if _unchanged(trade, position):
         return Reconciled(trade)
-    events: list[Event] = []
-    changed = trade
-    if trade.state is TradeState.CLOSED:
-        changed = replace(changed, state=TradeState.HEALTHY, previous_state=TradeState.CLOSED, state_since=now)
-        changed = replace(
-            changed, closed_at=None, closed_reason=None, rule="seen_open_again", episode=trade.episode + 1
-        )
-        events.append(alert(changed, now, "seen_open_again", "a position recorded as closed is open at the terminal"))
-    if trade.missing_since is not None:
-        changed = replace(changed, missing_since=None, missing_reads=0)
-        if changed.frozen is Frozen.VERIFY:
-            changed = replace(changed, frozen=None)
-            events.append(_event(changed, now, "position_seen_again"))
+    if position.side is not trade.side:
+        return _reversed(trade, now)
+    changed, events = _back(trade, now)
     if position.ticket != trade.ticket:
         changed = replace(changed, ticket=position.ticket, former_tickets=_tickets(trade, position.ticket))
         events.append(_event(changed, now, "ticket_changed", before=trade.ticket, after=position.ticket))
-    if abs(position.volume - trade.volume) > _VOLUME_NOISE or position.price_open != trade.entry_price:
-        facts = {"volume_before": trade.volume, "volume": position.volume, "price_open": position.price_open}
-        changed = replace(changed, volume=position.volume, entry_price=position.price_open)
-        events.append(_event(changed, now, "external_change", what="volume", **facts))
+    changed, about_volume = _volume(changed, position, now)
     changed, about_levels = _levels(changed, position, now, tick_size)
-    return Reconciled(changed, (*events, *about_levels))
+    return Reconciled(changed, (*events, *about_volume, *about_levels))
+
+
+def _reversed(trade: Trade, now: float) -> Reconciled:
+    """A netting account turned the position round: what we protected is gone, the new side needs a registration."""
+    if trade.state is TradeState.CLOSED:
+        return Reconciled(trade)
+    ended = _ended(trade, now, "REVERSED")
+    detail = "the position changed its side; the trade is closed, and the new side is protected by nobody"
+    return Reconciled(ended, (alert(ended, now, "position_reversed", detail),))
+
+
+def _back(trade: Trade, now: float) -> tuple[Trade, list[Event]]:
+    """The trade whose position is there after it was missing or recorded as closed; the same trade otherwise."""
+    if trade.state is TradeState.CLOSED:
+        changed = replace(
+            trade,
+            state=TradeState.HEALTHY,
+            previous_state=TradeState.CLOSED,
+            state_since=now,
+            closed_at=None,
+            closed_reason=None,
+            rule="seen_open_again",
+            episode=trade.episode + 1,
+        )
+        return changed, [
+            alert(changed, now, "seen_open_again", "a position recorded as closed is open at the terminal")
+        ]
+    if trade.missing_since is None:
+        return trade, []
+    # Back to what it was: an order without an answer still freezes it.
+    sent = any(o.status is ObligationStatus.SENT for o in trade.obligations)
+    changed = replace(trade, missing_since=None, missing_reads=0, frozen=Frozen.INTENT if sent else None)
+    return changed, [_event(changed, now, "position_seen_again")]
+
+
+def _volume(trade: Trade, position: Position, now: float) -> tuple[Trade, list[Event]]:
+    if abs(position.volume - trade.volume) <= _VOLUME_NOISE and position.price_open == trade.entry_price:
+        return trade, []
+    facts = {"volume_before": trade.volume, "volume": position.volume, "price_open": position.price_open}
+    grown = position.volume > max(trade.volume, trade.initial_volume) + _VOLUME_NOISE
+    flags = trade.flags | {"shared_net_position"} if grown else trade.flags
+    changed = replace(trade, volume=position.volume, entry_price=position.price_open, flags=flags)
+    events = [_event(changed, now, "external_change", what="volume", **facts)]
+    if grown:
+        detail = "others added to the position; DTMS acts on the registered part only"
+        events.append(alert(changed, now, "shared_net_position", detail))
+    return changed, events
 
 
 def _unchanged(trade: Trade, position: Position) -> bool:
@@ -115,8 +153,8 @@ def _levels(trade: Trade, position: Position, now: float, tick_size: float) -> t
             stop_set_by=None,
             flags=(changed.flags - {"unprotected_if_down"}) | _protection_flags(position.stop_loss),
         )
-        facts = {"before": trade.stop_loss, "after": position.stop_loss, "direction": direction}
-        events.append(_event(changed, now, "external_change", what="stop_loss", **facts))
+        facts = {"before": trade.stop_loss, "after": position.stop_loss}
+        events.append(_event(changed, now, "external_change", what="stop_loss", direction=direction, **facts))
         if direction != "tightened":
             events.append(alert(changed, now, f"stop_{direction}", f"the stop loss was {direction} by someone else"))
     return changed, events
@@ -137,7 +175,8 @@ def absent(trade: Trade, deals: Sequence[Deal] | None, now: float, parameters: P
     """
     if deals is not None and all_closed(deals):
         return closed(trade, deals, now)
-    reads = trade.missing_reads + (1 if deals is not None else 0)
+    before = 0 if trade.missing_since is None else trade.missing_reads
+    reads = before + (deals is not None)
     if trade.missing_since is None:
         missing = replace(trade, frozen=Frozen.VERIFY, missing_since=now, missing_reads=reads)
         detail = "the position is missing from the terminal and no closing deal explains it"
@@ -148,6 +187,19 @@ def absent(trade: Trade, deals: Sequence[Deal] | None, now: float, parameters: P
     ended = _ended(trade, now, "UNVERIFIED")
     detail = "the position stayed away without a closing deal; closed without proof"
     return Reconciled(ended, (alert(ended, now, "closed_unverified", detail),))
+
+
+def same_symbol(a: str, b: str) -> bool:
+    """True for one symbol under two brokers' names.
+
+    XAUUSD, XAUUSDc and XAUUSD.raw are the same, GBPUSD and EURUSD are not.
+    """
+    short, long = sorted((_plain(a), _plain(b)), key=len)
+    return len(short) >= 3 and long.startswith(short)
+
+
+def _plain(symbol: str) -> str:
+    return "".join(c for c in symbol.upper() if c.isalnum())
 
 
 def all_closed(deals: Sequence[Deal]) -> bool:
@@ -194,6 +246,7 @@ def _ended(trade: Trade, now: float, reason: str, at: float | None = None) -> Tr
         volume=0.0,
         frozen=None,
         missing_since=None,
+        missing_reads=0,
         closed_at=now if at is None else at,
         closed_reason=reason,
         obligations=tuple(_ended_obligation(o) for o in trade.obligations),
@@ -206,8 +259,17 @@ def _ended_obligation(obligation: Obligation) -> Obligation:
     return replace(obligation, status=ObligationStatus.SUPERSEDED)
 
 
-def pending(trade: Trade, working: bool, connected_s: float, now: float, parameters: Parameters) -> Reconciled:
-    """A PENDING trade whose ticket the terminal does not show as a position (R27). ``working``: it is a working order."""
+def pending(
+    trade: Trade,
+    working: bool,  # noqa: FBT001 - a fact beside the others, not a switch
+    connected_s: float,
+    now: float,
+    parameters: Parameters,
+) -> Reconciled:
+    """A PENDING trade whose ticket the terminal does not show as a position (R27).
+
+    ``working``: the ticket is a working order.
+    """
     if working or connected_s < parameters.pending_reject_s:
         return Reconciled(trade)
     rejected = replace(
