@@ -6,7 +6,9 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Protocol
 
 from starlette.types import ASGIApp
@@ -15,14 +17,17 @@ from dtms_service.api.app import make_app
 from dtms_service.api.doors import Access
 from dtms_service.api.limits import RateLimit
 from dtms_service.api.security import Scope, Token, Tokens
+from dtms_service.app.leaving import LOCK_HELD, Exit
 from dtms_service.clock import FactorClock, SteppedClock, SystemClock, chance, new_id
 from dtms_service.domain.errors import NotAccepting
 from dtms_service.domain.record import Batch, Recorded
 from dtms_service.domain.trade import Event
+from dtms_service.domain.values import Account
 from dtms_service.engine.authority import Authority
 from dtms_service.engine.dtms import Dtms, Rules
 from dtms_service.engine.ports import Clock, Ledger, SimulatedMarket
 from dtms_service.ledger.store import SqlLedger
+from dtms_service.lock import Held, Lock, account_lock
 from dtms_service.settings.tree import Settings, is_loopback
 from dtms_service.terminal.gateway import Gateway
 from dtms_service.terminal.process import ProcessLink
@@ -141,6 +146,16 @@ def link_of(settings: Settings) -> ProcessLink:
     return ProcessLink(f"{ROOM}.simulated.backend", options)
 
 
+def _claimed(folder: Path, account: Account) -> Lock:
+    """Hold the account for the life of this process (R33); the lock is let go by its end. Raises `Exit`."""
+    try:
+        return account_lock(folder, account.login, account.server)
+    except Held as held:
+        who = f"process {held.pid}" if held.pid else "another process"
+        sentence = f"{who} already guards this account. Try: dtms status, or stop that service first"
+        raise Exit(LOCK_HELD, sentence) from held
+
+
 async def _short_pause() -> None:
     await asyncio.sleep(FIRST_TICK_S)
 
@@ -172,5 +187,6 @@ def build(settings: Settings) -> Parts:
         rules=rules,
         jitter=chances.random,
         simulator=simulator,
+        claim=None if simulated else partial(_claimed, settings.machine_dir),
     )
     return Parts(engine, simulator, ledger.close)

@@ -56,8 +56,12 @@ class Dtms:
         rules: Rules,
         jitter: Callable[[], float],
         simulator: SimulatedMarket | None = None,
+        claim: Callable[[Account], object] | None = None,
     ) -> None:
-        """``jitter`` draws from [0, 1) for reconnect pauses; ``simulator`` controls a simulated terminal."""
+        """``jitter`` draws from [0, 1) for reconnect pauses; ``simulator`` controls a simulated terminal.
+
+        ``claim`` takes the account for this process before anything of it is touched; it may raise to end the start.
+        """
         self.mode = rules.mode
         self.readiness = Readiness()
         self._terminal = terminal
@@ -65,6 +69,7 @@ class Dtms:
         self._rules = rules
         self._jitter = jitter
         self._simulator = simulator
+        self._claim = claim
         self._cadence = Cadence(rules.cycle_s)
         self._record = Record(ledger)
         self._cycle = Cycle(
@@ -146,6 +151,8 @@ class Dtms:
         account = await self._connected()
         if account is None:
             return
+        if self._claim is not None:
+            self._claim(account)
         self.readiness.phase = Phase.RECONCILING
         await self._record.write(facts=self._pin(account))
         own = await self._terminal.deals_since(0.0)

@@ -193,6 +193,11 @@ class Settings(Section):
     engine: Parameters = Parameters()
 
     @property
+    def machine_dir(self) -> Path:
+        """Folder that all state folders of this machine's user share, for the locks of real accounts (R33)."""
+        return places.user_state_dir() / "dtms"
+
+    @property
     def tokens(self) -> tuple[Token, ...]:
         """All accepted tokens; `api.token` counts as one with every scope (R43)."""
         if self.api.token is None:
