@@ -21,6 +21,8 @@ FILE = "dtms.log"
 FILE_BYTES = 10 * 1024 * 1024
 FILES = 5
 HIDDEN = "***"
+TALKATIVE = ("alembic", "httpx", "asyncio")
+"""Libraries whose steps are not an operator's business below a warning."""
 _SECRET_KEYS = frozenset({"authorization", "login", "password", "secret", "token"})
 _BEARER = re.compile(r"(?i)\bbearer\s+\S+")
 
@@ -74,6 +76,8 @@ def start(level: str, folder: Path | None, secrets: Sequence[str] = (), stream: 
             root.removeHandler(handler)
             handler.close()
     root.setLevel(level.upper())
+    for talkative in TALKATIVE:
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     console = Console(out)
     console.setFormatter(Redacted(_formatter(lively), secrets))
     root.addHandler(console)
