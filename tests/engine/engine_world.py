@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dtms_service.clock import SteppedClock
+from dtms_service.clock import FactorClock, SteppedClock
 from dtms_service.domain.admission import Registration
 from dtms_service.domain.errors import StorageFailed
 from dtms_service.domain.outcome import Outcome
@@ -77,7 +77,7 @@ class World:
     link: CountedLink
     ledger: CountedLedger
     simulator: SimulatorControl
-    clock: SteppedClock
+    clock: FactorClock | SteppedClock
     opened: list[int] = field(default_factory=list)
 
     async def open(self, symbol: str = "EURUSD", side: str = "BUY", **body: Any) -> int:
@@ -135,6 +135,7 @@ async def open_world(
     seed: int = 7,
     parameters: Parameters | None = None,
     account: Mapping[str, Any] | None = None,
+    factor: float | None = None,
 ) -> World:
     """Start it on ``folder``; a second call on the same folder after ``close`` is a restart."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -142,12 +143,12 @@ async def open_world(
         "state_dir": str(folder),
         "market": "synthetic",
         "seed": seed,
-        "clock": "stepped",
+        "clock": "stepped" if factor is None else factor,
         "start": None,
         "account": {**ACCOUNT, **(account or {})},
     }
     link = CountedLink("dtms_service.terminal.simulated.backend", options, wall=time.time, sleep=_no_sleep)
-    clock = SteppedClock()
+    clock = SteppedClock() if factor is None else FactorClock(factor)
     gateway = Gateway(link, kind="simulated", now=clock.now, broker_offset=7200.0)
     ledger = CountedLedger(await SqlLedger.open(f"sqlite:///{folder / 'dtms.db'}", draw=lambda _: 5, inline=True))
     simulator = SimulatorControl(link)

@@ -10,7 +10,7 @@ from typing import Any
 
 from dtms_service.domain import ownership
 from dtms_service.domain.admission import Registration
-from dtms_service.domain.errors import DtmsError, Invalid, NotInThisMode, StorageFailed
+from dtms_service.domain.errors import DtmsError, Invalid, NotInThisMode, StorageBusy, StorageFailed
 from dtms_service.domain.outcome import Done
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.trade import Event, Mode, Trade
@@ -185,7 +185,11 @@ class Dtms:
                 self.readiness.monitor(None)
             except StorageFailed:
                 raise
-            except Exception as failure:
+            except StorageBusy as busy:  # nothing was written and nothing sent; a locked file is no reason to die
+                self.readiness.monitor(Reason(busy.code, busy.detail))
+                log.warning("cycle_not_stored", extra={"detail": busy.detail})
+                await self._pause(1)
+            except Exception as failure:  # R46: the monitor's supervisor
                 failures += 1
                 log.exception("monitor_failed", extra={"failures": failures})
                 self.readiness.monitor(Reason("monitor_failed", f"the cycle failed {failures} times: {failure}"))
