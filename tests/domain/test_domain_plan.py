@@ -174,6 +174,12 @@ class TestPartialClose:
         spec = replace(EURUSD, volume_min=least)
         assert isinstance(self.half(volume, spec=spec), Instead)
 
+    def test_the_rest_may_not_fall_below_the_least_volume_when_more_than_half_is_closed(self):
+        held = position(volume=0.1)  # 0.07 would leave 0.03
+        at = scene(held, 1.1, spec=replace(EURUSD, volume_min=0.05))
+        answer = plan(trade(held), owed(K.PARTIAL_CLOSE), at, MAGIC, replace(P, partial_fraction=0.7))
+        assert answer == Instead("too_small_for_a_partial_close", hard=True)
+
     def test_the_order_closes_the_position_by_its_ticket_on_its_own_side(self):
         answer = self.half(1.0)
         assert isinstance(answer, Send)

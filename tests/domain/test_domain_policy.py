@@ -276,6 +276,14 @@ class TestTransitions:
         seen = look(bad, view=view)
         assert seen.confirmations == 0
 
+    def test_only_calm_evaluations_with_full_evidence_count_towards_the_end_of_a_hedge(self):
+        hedged = trade(BUY, state=HEDGED, episode=3)
+        blind = look(hedged, view=replace(market(NOW), structure=Missing("gap")))
+        assert blind.calm_evaluations == 0
+        calm = look(blind, now=NOW + 900)
+        assert (calm.calm_evaluations, due(calm)) == (1, [])
+        assert due(look(calm, now=NOW + 1800)) == [K.CLOSE_HEDGE]
+
     @pytest.mark.parametrize("readings", [HEDGES, WORSENS])
     def test_flip_and_volume_against_the_trade_count_like_a_hedge_score(self, readings):
         bad = look(trade(BUY, state=L2, episode=2), **readings)  # WORSENS is -5.53 with VF and QF

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from dtms_service.domain import levels
 from dtms_service.domain.orders import ClosePosition, ModifyStops
 from dtms_service.domain.parameters import Parameters
-from dtms_service.domain.policy import STOP_REMOVED, Scene, r_now, tick_is_fresh
+from dtms_service.domain.policy import STOP_REMOVED, Scene, tick_is_fresh
 from dtms_service.domain.trade import Obligation, ObligationKind, Trade
 from dtms_service.domain.values import TradeMode
 from dtms_service.domain.view import Missing
@@ -143,8 +143,7 @@ def _breakeven(trade: Trade, obligation: Obligation, scene: Scene, magic: int, p
     floor = stop_floor(scene, obligation, p)
     if floor is None:
         return Wait("no_atr")
-    under_water = (r_now(trade, scene.tick) or 0.0) <= 0
-    if under_water or sign * (scene.tick.closing_price(side) - target) < floor:
+    if sign * (scene.tick.closing_price(side) - target) < floor:
         return Instead("breakeven_out_of_reach", hard=False, keep=True, flag="be_pending")
     return _stop_at(trade, obligation, target, scene, magic, p)
 
@@ -184,8 +183,6 @@ def _blocked(scene: Scene, obligation: Obligation, p: Parameters, *, can_wait: b
 def _inside_freeze_level(scene: Scene) -> bool:
     """C-14: the broker refuses changes and closes (10029) while the price is this near to a level of the position."""
     frozen = scene.spec.freeze_level * scene.spec.point
-    if frozen <= 0:
-        return False
     price = scene.tick.closing_price(scene.position.side)
     present = (scene.position.stop_loss, scene.position.take_profit)
     return any(level is not None and abs(price - level) <= frozen + scene.spec.tick_size / 2 for level in present)

@@ -175,8 +175,7 @@ def absent(trade: Trade, deals: Sequence[Deal] | None, now: float, parameters: P
     """
     if deals is not None and all_closed(deals):
         return closed(trade, deals, now)
-    before = 0 if trade.missing_since is None else trade.missing_reads
-    reads = before + (deals is not None)
+    reads = trade.missing_reads + (deals is not None)
     if trade.missing_since is None:
         missing = replace(trade, frozen=Frozen.VERIFY, missing_since=now, missing_reads=reads)
         detail = "the position is missing from the terminal and no closing deal explains it"
