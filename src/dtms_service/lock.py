@@ -41,7 +41,7 @@ class Lock:
 
     def __init__(self, path: Path) -> None:
         """Take the lock at once. Raises `Held`, and OSError when the folder or file cannot be made."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # tickets, claims and levels are nobody else's
         # os.open makes descriptors that children do not inherit: a surviving child must not keep the lock
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         if not _taken(descriptor):

@@ -173,3 +173,9 @@ def test_every_answer_can_be_sent_as_strict_json(terminal: SimulatedTerminal) ->
     ]
     for answer in answers:
         assert json.loads(json.dumps(answer, allow_nan=False)) == answer
+
+
+def test_levels_are_entered_with_the_digits_of_the_symbol(terminal: SimulatedTerminal) -> None:
+    answer = terminal.simulator_open_position(BUY | {"stop_loss": 1.0900000001, "take_profit": 1.1199999999})
+    assert [(row["sl"], row["tp"]) for row in positions(terminal)] == [(1.09, 1.12)]
+    assert terminal.simulator_change_position(answer["ticket"], {"stop_loss": 1.0811112})["sl"] == 1.08111

@@ -86,7 +86,8 @@ class Control:
         if len(comment) > 29:
             message = f"comment has {len(comment)} characters; at most 29 fit"
             raise ValueError(message)
-        sl, tp = _level(body, "stop_loss", 0.0), _level(body, "take_profit", 0.0)
+        digits = series.facts.digits
+        sl, tp = _level(body, "stop_loss", 0.0, digits), _level(body, "take_profit", 0.0, digits)
         magic = read_whole(body, "magic", 0, 0, 2**63 - 1) or 0
         fok = series.facts.filling & SYMBOL_FILLING_FOK
         filling = Constants.ORDER_FILLING_FOK if fok else Constants.ORDER_FILLING_IOC
@@ -109,8 +110,9 @@ class Control:
         """Change levels by hand; a field that is absent stays, null removes the level. The position as it is then."""
         _known(body, _LEVEL_FIELDS)
         position = self._position(ticket)
-        sl = _level(body, "stop_loss", 0.0) if "stop_loss" in body else position.sl
-        tp = _level(body, "take_profit", 0.0) if "take_profit" in body else position.tp
+        digits = self._desk.market.of(position.symbol).facts.digits
+        sl = _level(body, "stop_loss", 0.0, digits) if "stop_loss" in body else position.sl
+        tp = _level(body, "take_profit", 0.0, digits) if "take_profit" in body else position.tp
         if (sl, tp) != (position.sl, position.tp):
             self._act(action=Constants.TRADE_ACTION_SLTP, position=ticket, sl=sl, tp=tp)
         return answers.position(self._desk.broker, self._desk.state.positions[ticket], self._desk.now, 0)._asdict()
@@ -230,6 +232,7 @@ def _text(body: Mapping[str, Any], name: str, default: str | None = None) -> str
     return value
 
 
-def _level(body: Mapping[str, Any], name: str, default: float) -> float:
+def _level(body: Mapping[str, Any], name: str, default: float, digits: int) -> float:
+    """A level as a hand would enter it: with as many digits as the symbol shows."""
     value = read_number(body, name, default, 0.0, 1e12)
-    return default if value is None or not math.isfinite(value) else value
+    return default if value is None or not math.isfinite(value) else round(value, digits)
