@@ -15,6 +15,7 @@ from dtms_service.domain.orders import ClosePosition, Fill, ModifyStops
 from dtms_service.domain.outcome import Done, Outcome, Refused, Unknown
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.trade import (
+    STOP_KINDS,
     Event,
     Frozen,
     Intent,
@@ -25,9 +26,6 @@ from dtms_service.domain.trade import (
     Trade,
 )
 from dtms_service.domain.values import Timeframe
-
-_STOP_KINDS = frozenset({ObligationKind.TIGHTEN_STOP, ObligationKind.BREAKEVEN})
-
 
 _INVALID_STOPS = 10016
 """TRADE_RETCODE_INVALID_STOPS: the stop is too near the price."""
@@ -93,7 +91,7 @@ def replied(intent: Intent, outcome: Outcome[Fill], now: float) -> Intent:
 
 
 def _state_of(intent: Intent, fill: Fill) -> IntentState:
-    if intent.kind in _STOP_KINDS:
+    if intent.kind in STOP_KINDS:
         return IntentState.CONFIRMED
     if fill.volume <= 0:
         return IntentState.ACKED
@@ -127,7 +125,7 @@ def settled(trade: Trade, intent: Intent, done_volume: float | None, now: float,
 
 def _is_one_piece_of_more(intent: Intent) -> bool:
     """A close above the largest volume goes out in pieces with one target (C-13); True for all but the last."""
-    if intent.kind in _STOP_KINDS:
+    if intent.kind in STOP_KINDS:
         return False
     after = levels.volume_minus(float(intent.before["volume"]), float(intent.plan["volume"]))
     return after > float(intent.plan["target"]) + 1e-9
@@ -138,7 +136,7 @@ def _done(intent: Intent, done_volume: float | None) -> float:
 
 
 def _confirmed(trade: Trade, intent: Intent, done_volume: float | None) -> Trade:
-    if intent.kind in _STOP_KINDS:
+    if intent.kind in STOP_KINDS:
         flags = trade.flags - {"unprotected_if_down"}
         if intent.kind is ObligationKind.BREAKEVEN:
             flags -= {"be_pending"}
@@ -162,7 +160,7 @@ def _after(
     return replace(
         obligation,
         status=status,
-        target=None if intent.kind in _STOP_KINDS else obligation.target,
+        target=None if intent.kind in STOP_KINDS else obligation.target,
         too_near=obligation.too_near + (intent.retcode == _INVALID_STOPS),
         next_try_at=now + _wait(obligation, intent, parameters),
     )
@@ -281,5 +279,5 @@ _SAY: Mapping[bool, Callable[[Intent], str]] = {
 
 def describe(intent: Intent, trade: Trade) -> str:
     """One line for people: what was asked of the broker and what became of it."""
-    what = _SAY[intent.kind in _STOP_KINDS](intent)
+    what = _SAY[intent.kind in STOP_KINDS](intent)
     return f"{_WORDS[intent.kind]} of {trade.symbol} {trade.ticket} {what}: {intent.state.value.lower()}"

@@ -12,10 +12,8 @@ from dataclasses import dataclass, replace
 
 from dtms_service.domain import levels
 from dtms_service.domain.parameters import Parameters
-from dtms_service.domain.trade import Intent, IntentState, ObligationKind
+from dtms_service.domain.trade import STOP_KINDS, Intent, IntentState, ObligationKind
 from dtms_service.domain.values import Deal, Execution, Position, SymbolSpec, WorkingOrder
-
-_STOP_KINDS = frozenset({ObligationKind.TIGHTEN_STOP, ObligationKind.BREAKEVEN})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +53,7 @@ def _effect(intent: Intent, position: Position | None, spec: SymbolSpec) -> str 
     """The absolute target being true, in words (``engine.md`` D4), also where a bridge lost our magic; None if not."""
     if position is None:
         return None
-    if intent.kind in _STOP_KINDS:
+    if intent.kind in STOP_KINDS:
         target = float(intent.plan["stop_loss"])
         reached = levels.at_least_as_tight(position.stop_loss, target, position.side, spec.tick_size)
         return "the stop loss is at its target or closer" if reached else None

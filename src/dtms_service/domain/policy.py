@@ -14,6 +14,7 @@ from dtms_service.domain import ownership, signals
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import (
+    STOP_KINDS,
     Event,
     Mode,
     Obligation,
@@ -29,7 +30,6 @@ from dtms_service.domain.view import MarketView, Missing, StructureReading, Vwap
 STOP_REMOVED = "stop_removed"
 """Reason of a stop that is owed because a hand removed the last one (R14)."""
 
-STOP_KINDS = frozenset({ObligationKind.TIGHTEN_STOP, ObligationKind.BREAKEVEN})
 _RESTORED_IN = frozenset({TradeState.WARNING_L1, TradeState.WARNING_L2, TradeState.HEDGED})
 
 

@@ -50,6 +50,10 @@ class ObligationKind(StrEnum):
     CLOSE_ALL = "close_all"
 
 
+STOP_KINDS = frozenset({ObligationKind.TIGHTEN_STOP, ObligationKind.BREAKEVEN})
+"""What changes a level; the other kinds change volume."""
+
+
 class ObligationStatus(StrEnum):
     """DUE is the only live status; an obligation ends with its first confirmed effect (R3)."""
 
