@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from engine_world import World, open_world
+from engine_world import DIGITS, World, open_world
 
 from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import Mode
@@ -123,3 +123,25 @@ async def test_a_trade_of_the_universal_manager_is_watched_but_never_touched(wor
     await world.advance(86_400)
     assert not any("order_send" in asked for asked in world.link.asked)
     assert any(trade.score is not None for trade in world.dtms.book.trades.values())
+
+
+async def test_a_stop_removed_by_hand_in_a_warning_is_set_again_after_a_minute(world: World) -> None:
+    tickets = [await world.open(symbol=symbol, side=side) for symbol in DIGITS for side in ("BUY", "SELL")]
+    await world.register(*tickets)
+    warned: list[int] = []
+    for _ in range(48):
+        await world.advance(900)
+        warned = [t for t in tickets if world.trade(t).state is TradeState.WARNING_L1 and world.trade(t).stop_set_by]
+        if warned:
+            break
+    (ticket, *_) = warned
+    await world.simulator.change_position(ticket, {"stop_loss": None})
+    await world.advance(31)
+    assert world.trade(ticket).stop_loss is None
+    assert "unprotected_if_down" in world.trade(ticket).flags
+    await world.advance(120)
+    trade = world.trade(ticket)
+    assert trade.state.final or trade.stop_loss is not None
+    positions = {row["ticket"]: row["sl"] for row in (await world.simulator.view("positions"))["positions"]}
+    assert trade.state.final or positions[ticket] == trade.stop_loss
+    assert "stop_removed" in [e.body.get("code") for e in await world.dtms.history(trade) if e.kind == "alert"]

@@ -13,7 +13,7 @@ from dtms_service.domain import reconcile
 from dtms_service.domain.errors import DtmsError
 from dtms_service.domain.outcome import Done
 from dtms_service.domain.parameters import Parameters
-from dtms_service.domain.policy import Scene, decide
+from dtms_service.domain.policy import Scene, after_removed_stop, decide
 from dtms_service.domain.reconcile import Reconciled
 from dtms_service.domain.shelve import observed
 from dtms_service.domain.states import TradeState
@@ -174,14 +174,15 @@ class Cycle:
             tally.again |= seen.trade.verified_at is not None
         else:
             seen = await self._reconciled(trade, positions, snapshot)
-        now, events = seen.trade, seen.events
+        now = after_removed_stop(trade, seen.trade, snapshot.time, self._mode, self._parameters)
+        events = seen.events
         scene = self._scene(now, positions, snapshot)
         if scene is not None:
             decision = decide(now, scene, self._mode, self._parameters)
             if decision.evaluated:
                 tally.evaluated.append(now.ticket)
             tally.transitions += sum(event.kind == "transition" for event in decision.events)
-            events += decision.events + observed(now, decision.trade, scene, snapshot.time, self._parameters)
+            events += decision.events + observed(seen.trade, decision.trade, scene, snapshot.time, self._parameters)
             acted = await self._actor.act(decision.trade, events, scene)
             now, events = acted.trade, acted.events
             tally.orders += acted.orders
