@@ -12,7 +12,7 @@ from typing import TypeAlias
 from dtms_service.domain import levels
 from dtms_service.domain.orders import ClosePosition, ModifyStops
 from dtms_service.domain.parameters import Parameters
-from dtms_service.domain.policy import STOP_REMOVED, Scene, tick_is_fresh
+from dtms_service.domain.policy import STOP_REMOVED, Scene, bars_are_fresh, tick_is_fresh
 from dtms_service.domain.trade import Obligation, ObligationKind, Trade
 from dtms_service.domain.values import TradeMode
 from dtms_service.domain.view import Missing
@@ -66,8 +66,9 @@ Plan: TypeAlias = Send | Satisfied | Wait | Instead | Refuse
 
 def plan(trade: Trade, obligation: Obligation, scene: Scene, magic: int, parameters: Parameters) -> Plan:
     """What to do about ``obligation`` now. ``magic`` is the number the order would carry."""
-    if not tick_is_fresh(scene, parameters):
-        return Wait("quote_is_old")
+    old = _too_old(obligation, scene, parameters)
+    if old is not None:
+        return Wait(old)
     match obligation.kind:
         case ObligationKind.TIGHTEN_STOP:
             return _tighten(trade, obligation, scene, magic, parameters)
@@ -79,6 +80,19 @@ def plan(trade: Trade, obligation: Obligation, scene: Scene, magic: int, paramet
             return Instead("hedge_not_available_yet", hard=True, flag="hedge_unavailable")
         case ObligationKind.CLOSE_HEDGE | ObligationKind.CLOSE_ALL:
             return Refuse("hedging_not_available_yet")
+
+
+def _too_old(obligation: Obligation, scene: Scene, parameters: Parameters) -> str | None:
+    """Why what is known of the market is too old to plan on (C-18).
+
+    After a night or weekend the first M5 bar closes first; only breakeven, a level of the trade itself, is a rule of
+    prices alone (``engine.md`` E.3).
+    """
+    if not tick_is_fresh(scene, parameters):
+        return "quote_is_old"
+    if isinstance(scene.view, Missing) or obligation.kind is ObligationKind.BREAKEVEN:
+        return None
+    return None if bars_are_fresh(scene.view, scene.now, parameters) else "bars_are_old"
 
 
 def stop_floor(scene: Scene, obligation: Obligation, parameters: Parameters) -> float | None:

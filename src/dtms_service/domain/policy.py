@@ -42,6 +42,8 @@ class Scene:
     tick: Tick
     spec: SymbolSpec
     view: MarketView | Missing
+    may_trade: bool = True
+    """Programs may trade now: switches of terminal, account and expert. While not, a trade is scored and not moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +65,10 @@ def r_now(trade: Trade, tick: Tick) -> float | None:
 def tick_is_fresh(scene: Scene, parameters: Parameters) -> bool:
     """A quote young enough to act on.
 
-    An old one means a closed market or a frozen feed, and nothing is planned on it.
+    An old one means a closed market or a frozen feed, one from the future a broker's clock that was moved by an hour:
+    nothing is planned on either.
     """
-    return scene.now - scene.tick.time <= parameters.tick_stale_s
+    return abs(scene.now - scene.tick.time) <= parameters.tick_stale_s
 
 
 def bars_are_fresh(view: MarketView, now: float, parameters: Parameters) -> bool:
@@ -93,7 +96,7 @@ def decide(trade: Trade, scene: Scene, mode: Mode, parameters: Parameters) -> De
     if reason is None or not bars_are_fresh(view, scene.now, parameters):
         return Decision(now_armed, tuple(events))
     evaluated, score = _evaluated(now_armed, scene, view, reason, parameters)
-    if evaluated.frozen is not None:
+    if evaluated.frozen is not None or not scene.may_trade:
         return Decision(replace(evaluated, evaluate_again=True), tuple(events), evaluated=True)
     seen = _evaluation(evaluated, scene, view, score, parameters)
     row = next_row(evaluated.state, seen, parameters) if evaluated.armed else None

@@ -78,6 +78,8 @@ def _instead(
         if answer.flag is not None:
             moved = replace(moved, flags=moved.flags | {answer.flag})
     wanted = owe(moved, ObligationKind.TIGHTEN_STOP, answer.reason, now, mode, parameters, hard=answer.hard)
+    # In the episode of what it stands in for: a market that eases must not owe another stop (R3).
+    wanted = replace(wanted, episode=obligation.episode)
     if not _owed_already(moved, wanted):
         moved = replace(moved, obligations=(*moved.obligations, wanted))
     return Shelved(moved, events)
