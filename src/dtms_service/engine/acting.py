@@ -12,11 +12,15 @@ from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.plan import Send, plan
 from dtms_service.domain.policy import Scene
 from dtms_service.domain.shelve import shelve
-from dtms_service.domain.trade import Event, Mode, Obligation, ObligationStatus, Trade
-from dtms_service.engine.ports import Terminal
+from dtms_service.domain.trade import Event, Intent, Mode, Obligation, ObligationStatus, Trade
+from dtms_service.domain.values import Position
+from dtms_service.engine.ports import Clock, Terminal
 from dtms_service.engine.record import Record
+from dtms_service.market.snapshot import Needs
 
 ALERT_AT_ATTEMPT = 2
+READ_AGAIN_S = 1.0
+"""Age of a snapshot from which the position is read again before an order, so that nobody's newer level is undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +32,31 @@ class Acted:
     orders: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    trade: Trade
+    events: tuple[Event, ...]
+    intent: Intent
+
+
 class Actor:
     """Sends orders for one trade at a time, one order at a time."""
 
-    def __init__(self, terminal: Terminal, record: Record, mode: Mode, parameters: Parameters) -> None:
+    def __init__(self, terminal: Terminal, record: Record, clock: Clock, mode: Mode, parameters: Parameters) -> None:
         self._terminal = terminal
         self._record = record
+        self._clock = clock
         self._mode = mode
         self._parameters = parameters
+        self._reply: _Reply | None = None
+
+    async def store_reply(self) -> None:
+        """Store the last order's reply where a busy ledger did not take it: an outcome that is known is never lost."""
+        if self._reply is not None:
+            await self._record.write(
+                trades=[self._reply.trade], events=self._reply.events, intents=[self._reply.intent]
+            )
+            self._reply = None
 
     async def act(self, trade: Trade, events: Sequence[Event], scene: Scene) -> Acted:
         """Work through the due obligations of ``trade``; ``events`` are those of its decision, not committed yet.
@@ -44,12 +65,18 @@ class Actor:
         settled.
         """
         pending, orders, index = tuple(events), 0, 0
-        while index < len(trade.obligations) and trade.frozen is None:
+        while index < len(trade.obligations) and trade.frozen is None and scene.may_trade:
             obligation = trade.obligations[index]
             index += 1
             if obligation.status is not ObligationStatus.DUE or obligation.next_try_at > scene.now:
                 continue
             answer = plan(trade, obligation, scene, 0, self._parameters)
+            if isinstance(answer, Send) and self._clock.now() - scene.now >= READ_AGAIN_S:
+                renewed = await self._renewed(scene)
+                if renewed is None:
+                    break  # decided on what is not so any more: the next cycle looks anew
+                scene = renewed
+                answer = plan(trade, obligation, scene, 0, self._parameters)
             if not isinstance(answer, Send):
                 shelved = shelve(trade, obligation, answer, scene.now, self._mode, self._parameters)
                 trade, pending = shelved.trade, pending + shelved.events
@@ -57,6 +84,17 @@ class Actor:
             trade, scene = await self._send(trade, obligation, answer, pending, scene)
             pending, orders = (), orders + 1
         return Acted(trade, pending, orders)
+
+    async def _renewed(self, scene: Scene) -> Scene | None:
+        """The scene of now; None when it cannot be read, or when others changed the position since the snapshot."""
+        read = await self._terminal.snapshot(Needs((scene.position.symbol,), ()))
+        if not isinstance(read, Done) or not read.value.connected or not read.value.account.trade_allowed:
+            return None
+        tick = read.value.ticks.get(scene.position.symbol)
+        position = next((p for p in read.value.positions if p.identifier == scene.position.identifier), None)
+        if tick is None or position is None or _shape(position) != _shape(scene.position):
+            return None
+        return replace(scene, now=read.value.time, position=position, tick=tick)
 
     async def _send(
         self, trade: Trade, obligation: Obligation, answer: Send, events: Sequence[Event], scene: Scene
@@ -71,7 +109,8 @@ class Actor:
         told = [effects.action_event(trade, intent, outcome, scene.now)]
         if not isinstance(outcome, Done) and obligation.attempts + 1 == ALERT_AT_ATTEMPT:
             told.append(reconcile.alert(trade, scene.now, "obligation_failing", effects.describe(intent, trade)))
-        await self._record.write(trades=[trade], events=told, intents=[intent])
+        self._reply = _Reply(trade, tuple(told), intent)
+        await self.store_reply()
         shown = replace(scene.position, volume=trade.volume, stop_loss=trade.stop_loss)
         return trade, replace(
             scene, position=shown if not isinstance(order, ClosePosition) or volume else scene.position
@@ -80,3 +119,7 @@ class Actor:
 
 def _closed_volume(outcome: Outcome[Fill]) -> float | None:
     return outcome.value.volume if isinstance(outcome, Done) and outcome.value.volume > 0 else None
+
+
+def _shape(position: Position) -> tuple[object, ...]:
+    return (position.ticket, position.side, position.volume, position.stop_loss, position.take_profit)

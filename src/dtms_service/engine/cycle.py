@@ -25,9 +25,13 @@ from dtms_service.engine.markets import Markets
 from dtms_service.engine.ports import Clock, Terminal
 from dtms_service.engine.record import Record
 from dtms_service.engine.settling import Settler
+from dtms_service.engine.watching import Watches
 from dtms_service.market.snapshot import Needs, Snapshot
 
 log = logging.getLogger(__name__)
+
+SPEC_S = 900.0
+"""Seconds after which contract facts are read again."""
 
 _URGENCY = {state: rank for rank, state in enumerate(reversed(TradeState))}
 _URGENCY |= {TradeState.HEDGED: 0, TradeState.WARNING_L2: 1, TradeState.RECOVERING: 2, TradeState.WARNING_L1: 3}
@@ -82,34 +86,24 @@ class Cycle:
         self._markets = markets
         self._mode = mode
         self._parameters = parameters
-        self._actor = Actor(terminal, record, mode, parameters)
+        self._actor = Actor(terminal, record, clock, mode, parameters)
         self.settler = Settler(terminal, record, parameters)
         self._specs: dict[str, SymbolSpec] = {}
-        self._pending_since: dict[int, float] = {}
+        self._learned_at: dict[str, float] = {}
+        self._unseen = Watches()
 
     async def run(self) -> CycleResult:
         """One pass. Raises ``StorageBusy`` and ``StorageFailed``; a terminal fault is in the result."""
-        started = self._clock.now()
-        live = [trade for trade in self._record.book.trades.values() if not trade.state.final]
-        symbols = tuple(sorted({trade.symbol for trade in live if trade.verified_at is not None}))
-        unread = await self._learn(symbols)
-        if unread is not None:
-            return CycleResult(time=started, code=unread[0], detail=unread[1])
-        known = tuple(symbol for symbol in symbols if symbol in self._specs)
-        read = await self._terminal.snapshot(Needs(known, self._markets.needs(known, started)))
-        if not isinstance(read, Done):
-            return CycleResult(time=started, code=read.code, detail=read.detail)
-        snapshot = read.value
-        if not self._is_our_account(snapshot.account):
-            detail = f"the terminal is logged in to {snapshot.account.login}@{snapshot.account.server}"
-            return CycleResult(time=started, code="account_mismatch", detail=detail, account=snapshot.account)
-        if not snapshot.connected:
-            detail = "the terminal has no link to its broker; what it shows is old"
-            return CycleResult(time=started, code="disconnected", detail=detail, account=snapshot.account)
+        await self._actor.store_reply()
+        snapshot = await self._read()
+        if isinstance(snapshot, CycleResult):
+            self.settler.lose_sight()
+            self._unseen.lose_all()
+            return snapshot
         self._markets.take(snapshot, self._specs)
         await self.settler.settle(snapshot, self._specs)
         tally = await self._look_at_all(snapshot)
-        await self._record.write(trades=tally.trades, events=tally.events)
+        await self._record.write(trades=tally.trades, events=(*tally.events, *self._switched(snapshot)))
         self._record.see(snapshot, self._markets.views)
         return CycleResult(
             time=snapshot.time,
@@ -122,19 +116,65 @@ class Cycle:
             again=tally.again,
         )
 
+    async def _read(self) -> Snapshot | CycleResult:
+        """What the terminal shows now, or why it shows nothing that may be believed."""
+        started = self._clock.now()
+        symbols = self._symbols()
+        unread = await self._learn(symbols, started)
+        if unread is not None:
+            return CycleResult(time=started, code=unread[0], detail=unread[1])
+        known = tuple(symbol for symbol in symbols if symbol in self._specs)
+        read = await self._terminal.snapshot(Needs(known, self._markets.needs(known, started)))
+        if not isinstance(read, Done):
+            return CycleResult(time=started, code=read.code, detail=read.detail)
+        account = read.value.account
+        if not self._is_our_account(account):
+            detail = f"the terminal is logged in to {account.login}@{account.server}"
+            return CycleResult(time=started, code="account_mismatch", detail=detail, account=account)
+        if not read.value.connected:
+            detail = "the terminal has no link to its broker; what it shows is old"
+            return CycleResult(time=started, code="disconnected", detail=detail, account=account)
+        return read.value
+
+    def _symbols(self) -> tuple[str, ...]:
+        """Symbols of all trades that are open, or that are over while an order of ours has no outcome yet."""
+        book = self._record.book
+        unsettled = {intent.trade_id for intent in book.intents.values()}
+        watched = (t for t in book.trades.values() if not t.state.final or t.trade_id in unsettled)
+        return tuple(sorted({trade.symbol for trade in watched if trade.verified_at is not None}))
+
     def _is_our_account(self, account: Account) -> bool:
         pinned = self._record.facts.get("account")
         return pinned is None or pinned == f"{account.login}@{account.server}"
 
-    async def _learn(self, symbols: Sequence[str]) -> tuple[str, str] | None:
-        """Contract facts of symbols seen for the first time; why not, when they could not be read."""
+    def _switched(self, snapshot: Snapshot) -> tuple[Event, ...]:
+        """An alert when programs may not trade any more, and one when they may again."""
+        before = self._record.book.account
+        allowed = snapshot.account.trade_allowed
+        if allowed == (before is None or before.trade_allowed):
+            return ()
+        code = "trade_enabled" if allowed else "trade_disabled"
+        detail = (
+            "programs may trade again" if allowed else "programs may not trade; only the stops at the broker protect"
+        )
+        body = {"code": code, "detail": detail}
+        return (Event(time=snapshot.time, kind="alert", trade_id=None, ticket=None, body=body),)
+
+    async def _learn(self, symbols: Sequence[str], now: float) -> tuple[str, str] | None:
+        """Contract facts of symbols seen for the first time; why not, when they could not be read.
+
+        Brokers change stops level and trade mode around news, so known facts are read anew after `SPEC_S`; a failure of
+        that leaves the old ones.
+        """
         new = [symbol for symbol in symbols if symbol not in self._specs]
-        if not new:
+        old = [s for s in symbols if s in self._specs and now - self._learned_at[s] >= SPEC_S]
+        if not new and not old:
             return None
-        read = await self._terminal.specs(new)
+        read = await self._terminal.specs([*new, *old])
         if not isinstance(read, Done):
-            return read.code, read.detail
+            return (read.code, read.detail) if new else None
         self._specs.update(read.value)
+        self._learned_at.update(dict.fromkeys([*read.value, *old], now))
         return None
 
     async def _look_at_all(self, snapshot: Snapshot) -> _Tally:
@@ -148,6 +188,7 @@ class Cycle:
             if (i := book.by_identifier.get(p)) is not None and _reopened(book.trades[i])
         ]
         orders: tuple[WorkingOrder, ...] | None = None
+        self._unseen.keep({trade.trade_id for trade in due if trade.verified_at is None})
         if any(trade.verified_at is None for trade in due):
             read = await self._terminal.orders()
             orders = read.value if isinstance(read, Done) else None
@@ -196,10 +237,11 @@ class Cycle:
             return None
         position, tick = positions.get(trade.identifier), snapshot.ticks.get(trade.symbol)
         spec = self._specs.get(trade.symbol)
-        if position is None or tick is None or spec is None or not snapshot.account.trade_allowed:
+        if position is None or tick is None or spec is None:
             return None
         view = self._markets.views.get(trade.symbol, Missing("no bars were read yet"))
-        return Scene(now=snapshot.time, position=position, tick=tick, spec=spec, view=view)
+        allowed = snapshot.account.trade_allowed
+        return Scene(now=snapshot.time, position=position, tick=tick, spec=spec, view=view, may_trade=allowed)
 
     async def _reconciled(self, trade: Trade, positions: Mapping[int, Position], snapshot: Snapshot) -> Reconciled:
         identifier = trade.identifier if trade.identifier is not None else trade.ticket
@@ -225,19 +267,22 @@ class Cycle:
             (p for p in positions.values() if p.ticket == trade.ticket), None
         )
         if position is not None:
-            self._pending_since.pop(trade.trade_id, None)
             return reconcile.verified(trade, position, account, snapshot.time)
         deals = await self._terminal.deals_of(trade.ticket)
         if not isinstance(deals, Done) or orders is None:
+            self._unseen.lose(trade.trade_id)
             return Reconciled(trade)
         if reconcile.all_closed(deals.value):
             known = replace(
                 trade, login=account[0], server=account[1], identifier=trade.ticket, verified_at=snapshot.time
             )
             return reconcile.closed(known, deals.value, snapshot.time)
-        since = self._pending_since.setdefault(trade.trade_id, snapshot.time)
+        watch = self._unseen.look(trade.trade_id, snapshot.time)
         working = any(order.ticket == trade.ticket for order in orders)
-        return reconcile.pending(trade, working, snapshot.time - since, snapshot.time, self._parameters)
+        seen = reconcile.pending(trade, working, watch.connected_s, snapshot.time, self._parameters)
+        if seen.trade.state.final:
+            self._unseen.forget(trade.trade_id)  # registered again, it has its whole time again
+        return seen
 
 
 def _reopened(trade: Trade) -> bool:

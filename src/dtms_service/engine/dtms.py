@@ -282,7 +282,8 @@ class Dtms:
         self.readiness.account = result.account
         allowed = result.account is not None and result.account.trade_allowed
         disabled = Reason("trade_disabled", "trading by programs is switched off at the terminal or the account")
-        self.readiness.terminal(None if allowed else disabled)
+        self.readiness.terminal(None)
+        self.readiness.trading(None if allowed else disabled)
         failed = Reason("trades_failed", f"these trades raised an error: {list(result.failed)}")
         self.readiness.completed(self._clock.now(), failed if result.failed else None)
         if result.again:

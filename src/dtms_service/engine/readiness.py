@@ -68,6 +68,7 @@ class Readiness:
         self.account: Account | None = None
         self._ledger: Reason | None = Reason("ledger_closed", "the ledger is not open yet")
         self._terminal: Reason | None = Reason("terminal_not_connected", "the terminal is not connected yet")
+        self._trading: Reason | None = None
         self._engine: Reason | None = Reason("not_reconciled", "no cycle has been completed since the start")
         self._monitor: Reason | None = None
         self._completed_at: float | None = None
@@ -90,6 +91,10 @@ class Readiness:
         """The terminal answers and is the expected account (None), or why not."""
         self._terminal = reason
 
+    def trading(self, reason: Reason | None) -> None:
+        """Programs may trade at the terminal (None), or why not; it can be read all the same."""
+        self._trading = reason
+
     def monitor(self, reason: Reason | None) -> None:
         """The monitor runs (None), or how it failed."""
         self._monitor = reason
@@ -108,7 +113,7 @@ class Readiness:
         heartbeat = Reason("cycle_too_old", f"the last completed cycle is {age:.0f} s old") if stale else None
         parts = {
             "ledger": self._ledger,
-            "terminal": self._terminal,
+            "terminal": self._terminal or self._trading,
             "engine": self._engine,
             "monitor": self._monitor or heartbeat,
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from dtms_service.domain import effects, evidence
 from dtms_service.domain.evidence import Sighting
@@ -12,19 +12,8 @@ from dtms_service.domain.trade import Event, Frozen, Intent, IntentState, Trade
 from dtms_service.domain.values import Position, SymbolSpec, WorkingOrder
 from dtms_service.engine.ports import Terminal
 from dtms_service.engine.record import Record
+from dtms_service.engine.watching import Watches
 from dtms_service.market.snapshot import Snapshot
-
-
-@dataclass(frozen=True, slots=True)
-class _Watch:
-    """How long a connected terminal has been watched for one order.
-
-    Memory only: a restart starts over, which is longer.
-    """
-
-    connected_s: float
-    good_reads: int
-    looked_at: float
 
 
 class Settler:
@@ -34,7 +23,7 @@ class Settler:
         self._terminal = terminal
         self._record = record
         self._parameters = parameters
-        self._watches: dict[int, _Watch] = {}
+        self._watches = Watches()
 
     async def adopt(self, now: float) -> None:
         """At the start: an order on its way when the last process died has an unknown outcome; it freezes its trade."""
@@ -57,14 +46,18 @@ class Settler:
         ]
         await self._record.write(trades=trades, intents=intents, events=events)
 
+    def lose_sight(self) -> None:
+        """The terminal could not be read: the time until the next good look counts for no settle window (R16)."""
+        self._watches.lose_all()
+
     async def settle(self, snapshot: Snapshot, specs: dict[str, SymbolSpec]) -> None:
         """Look once for every open intent; reads that fail say nothing and do not count."""
+        self._watches.keep(self._record.book.intents)
         if not self._record.book.intents:
-            self._watches.clear()
             return
         orders = await self._terminal.orders()
-        if not isinstance(orders, Done) or not snapshot.connected:
-            self._watches = {m: replace(w, looked_at=snapshot.time) for m, w in self._watches.items()}
+        if not isinstance(orders, Done):
+            self.lose_sight()
             return
         positions = {position.identifier: position for position in snapshot.positions}
         for intent in list(self._record.book.intents.values()):
@@ -83,12 +76,10 @@ class Settler:
     ) -> None:
         spec = specs.get(trade.symbol)
         deals = await self._terminal.deals_of(trade.identifier or trade.ticket)
-        watch = self._watches.get(intent.magic, _Watch(0.0, 0, now))
         if spec is None or not isinstance(deals, Done):
-            self._watches[intent.magic] = replace(watch, looked_at=now)
+            self._watches.lose(intent.magic)
             return
-        watch = _Watch(watch.connected_s + now - watch.looked_at, watch.good_reads + 1, now)
-        self._watches[intent.magic] = watch
+        watch = self._watches.look(intent.magic, now)
         sighting = Sighting(
             position=position,
             orders=orders,
@@ -101,6 +92,5 @@ class Settler:
             return
         done = sum(deal.volume for deal in deals.value if deal.magic == intent.magic)
         settled = effects.settled(trade, after, done or None, now, self._parameters)
-        del self._watches[intent.magic]
         event = effects.action_event(settled, after, None, now)
         await self._record.write(trades=[settled], intents=[after], events=[event])
