@@ -11,7 +11,7 @@ import pytest
 from engine_world import DIGITS, World, open_world
 
 from dtms_service.domain.errors import StorageBusy, StorageFailed
-from dtms_service.domain.outcome import Done, Outcome
+from dtms_service.domain.outcome import Done, Outcome, Unknown
 from dtms_service.domain.record import Batch
 from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import IntentState
@@ -52,11 +52,12 @@ async def test_time_without_connection_does_not_settle_an_order(world: World) ->
     await world.simulator.set_fault({"kind": "reply_lost_not_executed"})
     await advance_until(world, lambda: world.dtms.book.intents)
     (intent,) = world.dtms.book.intents.values()
+    await world.advance(10)
     await world.simulator.set_fault({"kind": "disconnected", "seconds": 300})
     await world.advance(300)
     await world.simulator.clear_faults()
-    # At most 30 s were watched before the outage: another 24 do not make the 60 of the settle window.
-    await world.advance(24)
+    # 10 to 40 s watched before the outage and 16 after it do not make the 60 of the settle window.
+    await world.advance(16)
     assert intent.magic in world.dtms.book.intents
     await world.advance(64)
     assert intent.magic not in world.dtms.book.intents
@@ -158,8 +159,7 @@ async def test_a_level_moved_after_the_snapshot_is_never_undone(world: World) ->
 
 async def test_a_ticket_registered_again_after_its_rejection_has_its_minute_again(world: World) -> None:
     await world.register(424242)
-    await world.advance(180)
-    assert world.trade(424242).state is TradeState.REJECTED
+    await advance_until(world, lambda: world.trade(424242).state is TradeState.REJECTED, step=1)
     await world.register(424242)
     await world.advance(31)
     assert world.trade(424242).state is TradeState.PENDING
@@ -216,14 +216,37 @@ async def test_while_programs_may_not_trade_scores_go_on_and_the_operator_is_tol
     assert world.dtms.report().ready
 
 
-async def test_contract_facts_are_read_again_and_a_failure_keeps_the_old_ones(world: World) -> None:
+async def test_what_was_owed_already_waits_while_programs_may_not_trade(world: World) -> None:
+    await both_sides_of_all(world)
+    await world.simulator.set_fault({"kind": "retcode", "retcode": 10018, "count": 1000})
+    await advance_until(world, lambda: sends(world))
+    allowed = switched_off(world)
+    before = sends(world)
+    await world.advance(3600)
+    assert sends(world) == before
+    allowed[0] = True
+    await world.advance(60)
+    assert sends(world) > before
+
+
+async def test_contract_facts_are_read_again(world: World) -> None:
     await world.protect(1)
     await world.advance(60)
-    facts = dict(world.dtms._cycle._specs)
     world.forget_counts()
     await world.advance(900)
     assert sum("symbol_info" in names for names in world.link.asked) == 1
-    await world.simulator.set_fault({"kind": "read_none", "call": "symbol_info", "seconds": 3600})
+
+
+async def test_contract_facts_that_cannot_be_read_again_stay_as_they_were(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.protect(1)
+    facts = dict(world.dtms._cycle._specs)
+
+    async def unread(symbols: Sequence[str]) -> Unknown:
+        return Unknown("unread", f"{len(symbols)} symbols could not be read")
+
+    monkeypatch.setattr(world.dtms._cycle._terminal, "specs", unread)
     await world.advance(1800)
     assert world.dtms._cycle._specs == facts
     assert world.dtms.report().ready
