@@ -56,6 +56,9 @@ class Gateway:
         self._kind = kind
         self._now = now
         self._offset = broker_offset
+        self._configured = broker_offset is not None
+        self._doubted = False
+        self._seen: tuple[float, Mapping[str, Tick]] = (0.0, {})
         self._pause = pause
         self._started = False
         self._attached: int | None = None
@@ -77,11 +80,15 @@ class Gateway:
         account, terminal = read.value
         if account.value is None or terminal.value is None:
             return _unread(account if account.value is None else terminal)
-        if self._offset is None:
+        if self._offset is None or self._doubted:
             measured = await self._measure()
-            if not isinstance(measured, Done):
+            if isinstance(measured, Done):
+                if self._offset != measured.value:
+                    log.warning("broker_offset", extra={"seconds": measured.value, "before": self._offset})
+                self._offset = measured.value
+            elif self._offset is None:
                 return measured
-            self._offset = measured.value
+            self._doubted = False
         return Done(convert.account(account.value, terminal.value, self._kind))
 
     async def snapshot(self, needs: Needs) -> Outcome[Snapshot]:
@@ -100,14 +107,17 @@ class Gateway:
             if result.value is None:
                 return _unread(result)
         ticks, rates = rest[: len(needs.symbols)], rest[len(needs.symbols) :]
-        ahead = self._ahead
+        ahead, quotes = self._ahead, self._ticks(needs.symbols, ticks)
+        moved = self._clock_moved(quotes)
+        if moved is not None:
+            return moved
         return Done(
             Snapshot(
                 time=self._now(),
                 account=convert.account(account.value, terminal.value, self._kind),
                 connected=bool(terminal.value["connected"]),
                 positions=tuple(convert.position(row, ahead) for row in convert.rows(positions.value)),
-                ticks=self._ticks(needs.symbols, ticks),
+                ticks=quotes,
                 bars=_bars(needs, rates, ahead),
             )
         )
@@ -259,6 +269,25 @@ class Gateway:
             if tick is not None:
                 ticks[symbol] = tick
         return ticks
+
+    def _clock_moved(self, quotes: Mapping[str, Tick]) -> Unknown | None:
+        """Unknown when a quote cannot be as old as it says: the broker's clock was moved, as for summer time.
+
+        None of its times means anything then; the next `connect` measures it again.
+        """
+        now = self._now()
+        before, known = self._seen
+        self._seen = (now, quotes)
+        if self._configured:
+            return None
+        for symbol, tick in quotes.items():
+            new = symbol in known and tick.time > known[symbol].time
+            # A quote that was not there at the last look came since then.
+            if tick.time > now + offset.FRESH_S or (new and tick.time < before - offset.FRESH_S):
+                self._doubted = True
+                detail = f"a new quote of {symbol} is {now - tick.time:.0f} s old: the broker's clock was moved"
+                return Unknown("clock_moved", detail)
+        return None
 
     async def _first_ticks(self, symbols: Sequence[str]) -> None:
         for _ in range(_FIRST_TICKS):

@@ -8,6 +8,8 @@ QUARTER_S = 900
 """Time zones are whole quarters of an hour apart."""
 FRESH_S = 60.0
 """A quote is fresh when it is this near to a whole quarter; an older one says nothing about the offset."""
+FURTHEST_S = 14 * 3600
+"""No place on Earth is further from UTC; a quote that seems so stopped long ago."""
 AGREEING = 2
 """Symbols that must say the same."""
 
@@ -18,7 +20,7 @@ def measure(quote_times: Sequence[float], now: float) -> float | None:
     for time in quote_times:
         ahead = round((time - now) / QUARTER_S) * QUARTER_S
         # A quote is at most as new as now: a broker's clock runs ahead by whole quarters, never by a few seconds more.
-        if -FRESH_S <= time - now - ahead <= FRESH_S:
+        if abs(ahead) <= FURTHEST_S and -FRESH_S <= time - now - ahead <= FRESH_S:
             votes[float(ahead)] = votes.get(float(ahead), 0) + 1
     if not votes:
         return None
