@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 from engine_world import DIGITS, World, open_world
 
+from dtms_service.domain import magic
 from dtms_service.domain.errors import StorageBusy, StorageFailed
+from dtms_service.domain.orders import ClosePosition, Fill, Order
 from dtms_service.domain.outcome import Done, Outcome, Unknown
+from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.record import Batch
 from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import IntentState
@@ -270,4 +273,59 @@ async def test_an_order_of_a_trade_that_is_over_is_settled_after_another_restart
     world = await open_world(tmp_path)
     await world.advance(90)
     assert not world.dtms.book.intents
+    await world.close()
+
+
+@pytest.mark.parametrize("unread", [False, True])
+async def test_a_new_ledger_never_gives_a_number_again_that_the_broker_has_seen(tmp_path: Path, unread: bool) -> None:
+    world = await open_world(tmp_path)
+    await both_sides_of_all(world, volume=0.1)
+    mine = [0]
+
+    async def partial() -> bool:
+        mine[:] = [deal["magic"] for deal in await world.deals() if magic.ours(deal["magic"])]
+        return bool(mine)
+
+    while not await partial():
+        await world.advance(900)
+    if unread:
+        await world.simulator.set_fault({"kind": "read_none", "call": "history_deals_get"})
+    await world.close()
+    for file in tmp_path.glob("dtms.db*"):
+        file.unlink()
+    again = await open_world(tmp_path)
+    assert again.dtms._record.next_magic() > max(mine)
+    await again.close()
+
+
+async def test_an_error_of_our_own_stops_that_trade_until_its_order_is_settled_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = await open_world(tmp_path, parameters=Parameters(l1_score=-0.5, l2_score=-1.0))
+    tickets = await both_sides_of_all(world)
+    gateway = world.dtms._cycle._terminal
+    send = gateway.send
+    broken: list[int] = []
+    on_their_way: list[int] = []
+
+    async def breaks_once_per_trade(order: Order) -> Outcome[Fill]:
+        trade_id = world.trade(order.ticket).trade_id
+        on_their_way.append(sum(intent.trade_id == trade_id for intent in world.dtms.book.intents.values()))
+        if order.ticket not in broken and isinstance(order, ClosePosition):
+            broken.append(order.ticket)
+            message = "a mistake of ours"
+            raise RuntimeError(message)
+        return await send(order)
+
+    monkeypatch.setattr(gateway, "send", breaks_once_per_trade)
+    failed: set[str] = set()
+    for _ in range(48):
+        await world.advance(300)
+        failed |= {reason.code for reason in world.dtms.report().reasons}
+    assert len(broken) > 1
+    assert set(on_their_way) == {1}
+    assert failed <= {"trades_failed"}
+    assert not world.dtms.book.intents
+    assert {deal["position_id"] for deal in await world.deals() if magic.ours(deal["magic"])} & set(broken)
+    assert {world.trade(t).frozen for t in tickets} == {None}
     await world.close()

@@ -65,7 +65,7 @@ class Actor:
         settled.
         """
         pending, orders, index = tuple(events), 0, 0
-        while index < len(trade.obligations) and trade.frozen is None and scene.may_trade:
+        while index < len(trade.obligations) and scene.may_trade and self._settled(trade):
             obligation = trade.obligations[index]
             index += 1
             if obligation.status is not ObligationStatus.DUE or obligation.next_try_at > scene.now:
@@ -84,6 +84,11 @@ class Actor:
             trade, scene = await self._send(trade, obligation, answer, pending, scene)
             pending, orders = (), orders + 1
         return Acted(trade, pending, orders)
+
+    def _settled(self, trade: Trade) -> bool:
+        """No order of this trade waits for its outcome (C-23), not even one whose handling broke off."""
+        open_intents = self._record.book.intents.values()
+        return trade.frozen is None and not any(intent.trade_id == trade.trade_id for intent in open_intents)
 
     async def _renewed(self, scene: Scene) -> Scene | None:
         """The scene of now; None when it cannot be read, or when others changed the position since the snapshot."""

@@ -156,8 +156,7 @@ class Dtms:
         self.readiness.phase = Phase.RECONCILING
         await self._record.write(facts=self._pin(account))
         own = await self._terminal.deals_since(0.0)
-        if isinstance(own, Done):
-            self._record.skip_magics([deal.magic for deal in own.value])
+        self._record.skip_magics([deal.magic for deal in own.value] if isinstance(own, Done) else None)
         await self._cycle.settler.adopt(self._clock.now())
         self._counts = replace(self._counts, started_at=self._clock.now())
         async with self._stepping:

@@ -20,6 +20,8 @@ from dtms_service.market.snapshot import Snapshot
 
 ACTIONS_KEPT = 500
 HISTORY_LIMIT = 10_000
+UNREAD_GAP = 10_000
+"""Orders that a ledger restored from a backup may have missed; of 99,999,999 numbers that is none."""
 
 
 class Record:
@@ -57,8 +59,11 @@ class Record:
         self._magic += 1
         return magic.make(self._instance, self._magic)
 
-    def skip_magics(self, seen: Sequence[int]) -> None:
-        """Start past every own magic in the broker's history (R20)."""
+    def skip_magics(self, seen: Sequence[int] | None) -> None:
+        """Start past every own magic in the broker's history (R20); far past the last known one when it is unread."""
+        if seen is None:
+            self._magic += UNREAD_GAP
+            return
         own = [magic.sequence_of(number, self._instance) or 0 for number in seen]
         self._magic = max([self._magic, *own])
 
