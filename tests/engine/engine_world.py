@@ -136,6 +136,7 @@ async def open_world(
     parameters: Parameters | None = None,
     account: Mapping[str, Any] | None = None,
     factor: float | None = None,
+    start: bool = True,
 ) -> World:
     """Start it on ``folder``; a second call on the same folder after ``close`` is a restart."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -160,7 +161,8 @@ async def open_world(
         jitter=lambda: 0.0,
         simulator=simulator,
     )
-    await dtms.start()
+    if start:
+        await dtms.start()
     return World(dtms, link, ledger, simulator, clock)
 
 

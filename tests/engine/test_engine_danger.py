@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -329,3 +330,20 @@ async def test_an_error_of_our_own_stops_that_trade_until_its_order_is_settled_a
     assert {deal["position_id"] for deal in await world.deals() if magic.ours(deal["magic"])} & set(broken)
     assert {world.trade(t).frozen for t in tickets} == {None}
     await world.close()
+
+
+async def test_a_start_in_an_outage_of_a_stepped_market_does_not_stop_its_time(tmp_path: Path) -> None:
+    world = await open_world(tmp_path)
+    await world.protect(1)
+    await world.simulator.set_fault({"kind": "disconnected", "seconds": 90})
+    await world.close()
+    again = await open_world(tmp_path, start=False)
+    starting = asyncio.create_task(again.dtms.start())
+    async with asyncio.timeout(20):
+        while not any(reason.code == "disconnected" for reason in again.dtms.report().reasons):
+            await asyncio.sleep(0)
+        assert not starting.done()
+        await again.advance(120)
+        await starting
+    assert again.dtms.report().ready
+    await again.close()

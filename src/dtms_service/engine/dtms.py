@@ -159,10 +159,14 @@ class Dtms:
         self._record.skip_magics([deal.magic for deal in own.value] if isinstance(own, Done) else None)
         await self._cycle.settler.adopt(self._clock.now())
         self._counts = replace(self._counts, started_at=self._clock.now())
-        async with self._stepping:
-            self._started = True
-            while not self._stopping.is_set() and not (await self._one_cycle()).completed:
-                await self._pause(1)
+        self._started = True
+        attempt = 0
+        while not self._stopping.is_set():
+            async with self._stepping:  # not over the pause: on a stepped clock an outage ends only by a step (R37)
+                if (await self._one_cycle()).completed:
+                    return
+            attempt += 1
+            await self._pause(attempt)
 
     async def run(self) -> None:
         """The monitor: cycles until the service stops. On a stepped clock ``advance`` runs them instead.
