@@ -136,8 +136,8 @@ class SimulatedAccount(Section):
     """How a second deal on a symbol is booked."""
     fifo_close: bool = False
     """Must the oldest position of a symbol be closed first?"""
-    server_utc_offset: int = Field(default=0, ge=-14 * 3600, le=14 * 3600)
-    """Seconds by which the broker's clock is ahead of UTC."""
+    server_utc_offset: float = Field(default=0.0, ge=-14, le=14, multiple_of=0.25)
+    """Hours by which the broker's clock is ahead of UTC."""
 
 
 class Simulator(Section):
