@@ -127,6 +127,8 @@ class Outbox:
         self._clock = clock
         self._alarmed: dict[str, float] = {}
         self._foreign: set[str] = set()
+        self._told_to_wait: set[int] = set()
+        """Tickets whose alarm for a wrong setting was given."""
 
     @contextmanager
     def packed(self, items: Sequence[BatchItemIn]) -> Iterator[Parcel]:
@@ -275,7 +277,9 @@ class Outbox:
             self.alarm(item.ticket, lost.detail)
             return Registration(item.ticket, "rejected", detail=lost.detail, error=lost)
         if isinstance(error, Rejected):
-            if _once(f"kept {item.ticket}", logging.ERROR, "trade %s waits: %s", item.ticket, error.detail):
+            if item.ticket not in self._told_to_wait:  # once per outbox: another one's alarm reached another caller
+                self._told_to_wait.add(item.ticket)
+                _log.error("trade %s waits: %s", item.ticket, error.detail)
                 self.alarm(item.ticket, error.detail)
             return Registration(item.ticket, "queued", detail=error.detail, error=error)
         _log.log(level, "trade %s is queued: %s", item.ticket, error.detail)
@@ -354,9 +358,7 @@ def _tell(result: Registration) -> None:
         _once("observed", logging.WARNING, "DTMS only observes trade %s; it will not act on it", result.ticket)
 
 
-def _once(key: str, level: int, message: str, *facts: object) -> bool:
-    if key in _SAID:
-        return False
-    _SAID.add(key)
-    _log.log(level, message, *facts)
-    return True
+def _once(key: str, level: int, message: str, *facts: object) -> None:
+    if key not in _SAID:
+        _SAID.add(key)
+        _log.log(level, message, *facts)

@@ -348,3 +348,16 @@ def test_reads_return_what_the_service_says(both: Make, dtms: FakeDtms) -> None:
 def test_a_spool_mode_that_does_not_exist_is_refused(both: Make, dtms: FakeDtms) -> None:
     with pytest.raises(Invalid, match="sometimes"):
         both(dtms, spool="sometimes")
+
+
+def test_every_client_hears_of_its_own_trade_even_when_another_one_heard_of_it_before(
+    both: Make, dtms: FakeDtms, outbox_dir: Path
+) -> None:
+    dtms.refusals[1] = (401, "unauthorized")
+    heard: list[str] = []
+    for name in ("first", "second"):
+        client = both(dtms)
+        client.outbox.on_unprotected = lambda _ticket, _why, name=name: heard.append(name)
+        with pytest.raises(Unauthorized):
+            client.register(1)
+    assert heard == ["first", "second"]
