@@ -121,6 +121,7 @@ def _type(kind: Any) -> str:
         "SecretStr": "secret text",
         "Mode": "`observe` or `protect`",
         "Token": "`{sha256, scopes}`",
+        "SimulatedSymbol": "`{name, …}`",
     }
     return names.get(kind.__name__, re.sub(r"(?<!^)(?=[A-Z])", " ", kind.__name__).lower())
 

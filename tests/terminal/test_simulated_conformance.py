@@ -374,12 +374,6 @@ def test_c44_a_closed_market(terminal: SimulatedTerminal) -> None:
     assert terminal.order_send(action=6, position=ticket, sl=1.0, tp=0.0).retcode == 10018
 
 
-def test_c53_what_is_not_offered_is_refused_and_says_so(terminal: SimulatedTerminal) -> None:
-    for action in (5, 7, 8, 10, 99):
-        result = terminal.order_send(action=action, symbol="EURUSD", volume=0.1)
-        assert (result.retcode, result.comment) == (10013, "not supported by this simulator")
-
-
 def test_c55_all_times_are_the_servers_wall_clock(tmp_path: Path) -> None:
     path = write_bars(tmp_path, flat(1.1, 600))
     terminal = opened(tmp_path, path, account={"server_utc_offset": 3})

@@ -41,12 +41,15 @@ def armed(terminal: SimulatedTerminal, kind: str, **more: Any) -> dict[str, Any]
     return answer
 
 
-def test_all_fifteen_kinds_of_the_interface_exist() -> None:
-    assert set(KINDS) == {
+def test_every_kind_of_the_interface_and_of_the_fault_matrix_exists() -> None:
+    interface = {
         "reply_lost_executed", "reply_lost_not_executed", "executed_late", "partial_fill", "read_none",
         "read_omits_ticket", "hang", "slow", "disconnected", "retcode", "magic_zeroed", "ticket_changed", "stale_ticks",
         "bad_tick", "market_closed",
     }  # fmt: skip
+    matrix = {"placed", "visible_late", "comment_rewritten", "stopped_first"}
+    switches = {"terminal_killed", "unreachable", "autotrading_off", "api_off", "experts_off"}
+    assert set(KINDS) == interface | matrix | switches
 
 
 def test_c50_a_lost_reply_of_an_executed_order(terminal: SimulatedTerminal) -> None:

@@ -136,13 +136,20 @@ def web(parts: Parts, settings: Settings, instance_id: str) -> ASGIApp:
     )
 
 
+def offset_of(settings: Settings) -> float | None:
+    """Seconds that the simulated broker's clock is ahead of UTC; None where it has to be measured."""
+    account = settings.simulator.account
+    fixed = settings.terminal.kind == "simulated" and not account.server_summer_time
+    return account.server_utc_offset * 3600.0 if fixed else None
+
+
 def link_of(settings: Settings) -> ProcessLink:
     """The way to the chosen terminal, in a child process of its own."""
     if settings.terminal.kind == "mt5":
         terminal = settings.terminal
         path = str(terminal.path) if terminal.path is not None else None
         return ProcessLink(f"{ROOM}.mt5", {"path": path, "login": terminal.login, "server": terminal.server})
-    options = {"state_dir": str(settings.state_dir), **settings.simulator.model_dump(mode="json")}
+    options = {"state_dir": str(settings.state_dir), **settings.simulator.model_dump(mode="json", exclude_none=True)}
     return ProcessLink(f"{ROOM}.simulated.backend", options)
 
 
@@ -176,7 +183,7 @@ def build(settings: Settings) -> Parts:
         link,
         kind=settings.terminal.kind,
         now=clock.now,
-        broker_offset=settings.simulator.account.server_utc_offset * 3600.0 if simulated else None,
+        broker_offset=offset_of(settings),
         pause=_short_pause,
     )
     simulator = SimulatorControl(link) if simulated else None

@@ -136,8 +136,92 @@ class SimulatedAccount(Section):
     """How a second deal on a symbol is booked."""
     fifo_close: bool = False
     """Must the oldest position of a symbol be closed first?"""
+    hedge_prohibited: bool = False
+    """Are opposite positions of a symbol refused?"""
+    commission: float = Field(default=0.0, ge=0, le=1e6)
+    """Money per lot and deal."""
+    stop_out_percent: float = Field(default=50.0, ge=0, le=1000)
+    """Margin level below which the broker closes positions by itself."""
     server_utc_offset: float = Field(default=0.0, ge=-14, le=14, multiple_of=0.25)
     """Hours by which the broker's clock is ahead of UTC."""
+    server_summer_time: bool = False
+    """Is it one hour more while New York has summer time? DTMS then measures the offset, as on a real terminal."""
+
+
+class SimulatedBroker(Section):
+    """How the simulated broker and terminal behave where distributions decide or MetaTrader leaves it open.
+
+    Times are seconds of the market's clock. Everything happens at once and without limits unless told otherwise (R38).
+    """
+
+    latency: Literal["none", "typical"] = "none"
+    """`typical`: calls take a lognormal time, by kind of call: reads 1 ms (99th percentile 15), bars 3 (40), orders
+    120 (800)."""
+    slippage_points: float = Field(default=0.0, ge=0, le=1e6)
+    """Mean slippage of market orders, in points against the trader, exponentially distributed."""
+    requests_per_s: int = Field(default=0, ge=0, le=1_000_000)
+    """Orders the server takes in a second before it answers 10024; 0 is no limit."""
+    visibility_lag_s: float = Field(default=0.0, ge=0, le=60)
+    """How late positions, orders and deals show in the terminal's records."""
+    first_tick_s: float = Field(default=0.0, ge=0, le=3600)
+    """How long a symbol just selected shows no quote."""
+    history_load_s: float = Field(default=0.0, ge=0, le=3600)
+    """How long the first question for bars of a symbol and timeframe fails."""
+    missing_position: Literal["closed", "invalid"] = "closed"
+    """Answer to an order for a position that is gone: 10036, or 10013 by the terminal itself."""
+    api_off: Literal["error", "retcode"] = "error"
+    """Answer to an order while the terminal's switch for Python is off: error -8, or 10027."""
+    unselected_tick: Literal["zero", "none"] = "zero"
+    """Tick of a symbol that is not in Market Watch: zeros, or None."""
+    positions_of_unknown_symbol: Literal["empty", "none"] = "empty"
+    """Answer to `positions_get` for a symbol the broker does not have."""
+    deals_by_ticket: Literal["one", "none"] = "one"
+    """Answer to `history_deals_get(ticket=)`: the order's deal, or None."""
+
+
+class SimulatedSymbol(Section):
+    """What is different about one symbol; a field that is absent stays as in the built-in catalogue."""
+
+    name: str
+    """Which symbol."""
+    execution: Literal["request", "instant", "market", "exchange"] | None = None
+    """Execution mode."""
+    filling: Literal["none", "fok", "ioc", "both"] | None = None
+    """Filling modes."""
+    trade_mode: Literal["disabled", "long_only", "short_only", "close_only", "full"] | None = None
+    """What may be opened."""
+    close_by: bool | None = None
+    """May opposite positions close each other?"""
+    stops_level: int | None = None
+    """Least distance of stops, points."""
+    least_stop_level: int | None = None
+    """Least distance that the broker wants although `stops_level` says less, points."""
+    freeze_level: int | None = None
+    """Distance of the price from a level within which nothing may be changed, points."""
+    volume_min: float | None = None
+    """Lots."""
+    volume_max: float | None = None
+    """Lots."""
+    volume_step: float | None = None
+    """Lots."""
+    volume_limit: float | None = None
+    """Lots in one direction; 0 is no limit."""
+    liquidity: float | None = None
+    """Lots that one order finds at the price; 0 is no limit."""
+    margin_initial: float | None = None
+    """Fixed margin of a lot; 0 is the formula."""
+    margin_hedged: float | None = None
+    """Contract size of a covered lot."""
+    margin_hedged_use_leg: bool | None = None
+    """Does only the larger side count?"""
+    swap_mode: Literal["disabled", "points", "money", "reopen_current", "reopen_bid"] | None = None
+    """How a night is charged."""
+    swap_long: float | None = None
+    """Points, or money per lot."""
+    swap_short: float | None = None
+    """Points, or money per lot."""
+    swap_triple_day: int | None = None
+    """Weekday whose night counts three times, 3 is Wednesday; 0 is none."""
 
 
 class Simulator(Section):
@@ -151,7 +235,13 @@ class Simulator(Section):
     """`live`, a speed factor such as 60, or `stepped` (time moves only through `/simulator/advance`)."""
     start: Moment | None = None
     """First moment of the market, UTC; none: after the first 30 % of the data, so that most indicators are warm."""
+    symbols: tuple[SimulatedSymbol, ...] = ()
+    """Changes to contracts, one table per symbol: `name` and any of `execution`, `filling`, `trade_mode`, `close_by`,
+    `stops_level`, `least_stop_level`, `freeze_level`, `volume_min`, `volume_max`, `volume_step`, `volume_limit`,
+    `liquidity`, `margin_initial`, `margin_hedged`, `margin_hedged_use_leg`, `swap_mode`, `swap_long`, `swap_short`,
+    `swap_triple_day`; see docs/reference/terminal.md."""
     account: SimulatedAccount = SimulatedAccount()
+    broker: SimulatedBroker = SimulatedBroker()
 
     @property
     def factor(self) -> float | None:

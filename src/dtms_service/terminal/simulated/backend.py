@@ -1,8 +1,8 @@
 """The simulated terminal: functions, argument rules, structures and errors of the module MetaTrader5 5.0.6231.
 
 Facts and their sources are in the conformance list C01 to C60; a comment names the entry where the behaviour looks
-odd. Beyond MetaTrader5 it has ``simulator_*`` (control; INTERFACE 3.6) and ``took``. Not offered: pending orders,
-close-by, ticks history, market depth; ``order_send`` answers 10013 to the first two.
+odd. Beyond MetaTrader5 it has ``simulator_*`` (control; INTERFACE 3.6) and ``took``. Not offered: stop-limit orders,
+bars of a week or a month, and the package's own ``Buy``, ``Sell`` and ``Close``.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def open_backend(
 
     ``options``: ``state_dir``; ``market`` (``synthetic``, a bar file or a folder of them); ``seed``; ``clock``
     (``live``, a factor, ``stepped``); ``start`` (ISO UTC or None; read only when the account is created); ``account``
-    (``balance, currency, leverage, margin_mode, fifo_close, server_utc_offset``). ``wall`` gives the real time and is
-    needed unless the clock is stepped.
+    (what ``terms.Terms`` holds); ``broker`` (its habits, ``terms.Habits``); ``symbols`` (a list of changes to
+    contracts, ``terms.tuned``). ``wall`` gives the real time and is needed unless the clock is stepped.
 
     Raises ``ValueError`` with one sentence when an option cannot be used, a bar file is unreadable or wrong (file and
     line are named), or the account on disk belongs to another market or other terms.

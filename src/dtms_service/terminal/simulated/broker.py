@@ -1,33 +1,37 @@
-"""The broker: what it accepts, how it fills, and what it does by itself as the market moves.
+"""The broker: what it accepts and what an accepted request does to the account.
 
-Market execution only. A market order fills whole at the ask (BUY) or bid (SELL) of the instant. A stop loss closes at
-its level, or at the first price through it when the market jumped over it; a take profit closes at its level, never
-better. Stops of a BUY watch the bid, those of a SELL the ask. Commission and swap are 0.
+A market order fills at the ask (BUY) or bid (SELL) of the instant, plus slippage where the broker has some. Commission
+is charged per lot and deal; a close by the opposite position is free of it. What happens by itself as the market moves
+is in ``playing``.
 """
 
 from __future__ import annotations
 
+import hashlib
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from dtms_service.terminal.simulated.accounting import Accounting
+from dtms_service.terminal.simulated.arguments import parse_request
 from dtms_service.terminal.simulated.constants import Constants
 from dtms_service.terminal.simulated.market import Market
-from dtms_service.terminal.simulated.money import DIGITS, Money
+from dtms_service.terminal.simulated.money import DIGITS
+from dtms_service.terminal.simulated.pending import PendingRules, side_of
 from dtms_service.terminal.simulated.rows import DealRow, OrderRow, PositionRow
-from dtms_service.terminal.simulated.rules import BUY, LOTS, SELL, Deal, Levels, No, Rules, Terms
-from dtms_service.terminal.simulated.series import Quote
+from dtms_service.terminal.simulated.rules import BUY, LOTS, SELL, CloseBy, Deal, Judged, Levels, No, Rules, Waiting
+from dtms_service.terminal.simulated.series import TICK_SECONDS
 from dtms_service.terminal.simulated.state import State
 from dtms_service.terminal.simulated.structs import Struct
+from dtms_service.terminal.simulated.terms import Habits, Terms
 
-STOP_OUT_PERCENT = 50.0
-MARGIN_CALL_PERCENT = 100.0
-_HOUR = 3600.0
-_CAUTION = 1.25
-"""A stop-out is looked for as soon as it is this factor away: no conversion rate moves by a quarter in an hour."""
+_RETRY_S = 60.0
+"""How long a market order that waits goes on waiting when the market is closed at its moment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """Tickets and price of an execution."""
+    """Tickets and price of an execution; of a pending order only its ticket."""
 
     order: int
     deal: int
@@ -38,46 +42,94 @@ class Filled:
 class Broker:
     """Rules and effects on one account. Every method takes the market time; none saves: the caller does, once."""
 
-    def __init__(self, market: Market, state: State, terms: Terms) -> None:
+    def __init__(self, market: Market, state: State, terms: Terms, habits: Habits, seed: int) -> None:
         self.market = market
         self.state = state
         self.terms = terms
-        self.money = Money(market, terms.currency, terms.leverage)
-        self._rules = Rules(market, state, terms)
-        self._margin_seen = (-1, 0.0, 0.0)
+        self.habits = habits
+        self.books = Accounting(market, state, terms)
+        self.seed = seed
+        self._rules = Rules(market, state, terms, habits)
+        pending = PendingRules(market, state, self._rules, terms.clock)
+        self._judges: dict[int, Callable[[Struct, float], Judged | No]] = {
+            Constants.TRADE_ACTION_DEAL: self._rules.judge_deal,
+            Constants.TRADE_ACTION_SLTP: self._rules.judge_levels,
+            Constants.TRADE_ACTION_CLOSE_BY: self._rules.judge_close_by,
+            Constants.TRADE_ACTION_PENDING: pending.judge_place,
+            Constants.TRADE_ACTION_MODIFY: pending.judge_change,
+            Constants.TRADE_ACTION_REMOVE: pending.judge_remove,
+        }
 
-    def check(self, request: Struct, time: float) -> Deal | Levels | No:
+    def check(self, request: Struct, time: float) -> Judged | No:
         """Judge a request as terminal and server would together, without doing anything."""
-        judged = self._rules.judge(request, time)
-        if not isinstance(judged, Deal):
-            return judged
-        held = judged.position
-        if held is not None and held.type != judged.type and (self._rules.hedging or judged.volume <= held.volume):
-            return judged
-        after, equity = self.margin(time, extra=judged), self.equity(time)
+        judge = self._judges.get(request.action)
+        if judge is None:
+            return No(Constants.TRADE_RETCODE_INVALID, f"there is no action {request.action}", local=True)
+        judged = judge(request, time)
+        return self._afford(judged, time) if isinstance(judged, Deal) else judged
+
+    def _afford(self, deal: Deal, time: float) -> Deal | No:
+        held = deal.position
+        if held is not None and held.type != deal.type and (self.terms.hedging or deal.volume <= held.volume):
+            return deal
+        after, equity = self.books.margin(time, extra=deal), self.books.equity(time)
         if after > equity:
             detail = f"margin {after:.2f} {self.terms.currency} needed, equity is {equity:.2f}"
             return No(Constants.TRADE_RETCODE_NO_MONEY, detail)
-        return judged
+        return deal
 
     # --- effects ---
 
-    def change_levels(self, levels: Levels, time: float) -> None:
-        """Set both levels."""
-        update = round(time * 1000)
-        self.state.put(replace(levels.position, sl=levels.sl, tp=levels.tp, time_update_msc=update))
+    def execute(self, judged: Judged, time: float, reason: int = Constants.DEAL_REASON_EXPERT) -> Filled | None:
+        """Carry out what was accepted; None where nothing was executed."""
+        match judged:
+            case Deal():
+                return self.fill(judged, time, reason)
+            case Levels(position=position, sl=sl, tp=tp):
+                self.state.put(replace(position, sl=sl, tp=tp, time_update_msc=round(time * 1000)))
+                return None
+            case CloseBy():
+                return self._close_by(judged, time, reason)
+            case Waiting():
+                return self._wait(judged, time, reason)
 
-    def fill(self, deal: Deal, time: float, reason: int = Constants.DEAL_REASON_EXPERT) -> Filled:
-        """Execute a market order: one order and one deal (a netting reversal included)."""
-        order, number = self.state.ticket(), self.state.ticket()
+    def place(self, deal: Deal, due: float, time: float) -> Filled:
+        """Accept a market order without filling it: it waits among the orders until ``due`` (10008 PLACED)."""
+        target = deal.position.identifier if deal.position is not None and deal.position.type != deal.type else 0
+        order = self._order(deal, self.state.ticket(), target, time, Constants.DEAL_REASON_EXPERT)
+        volume = round(deal.volume + deal.rest, LOTS)
+        waiting = replace(
+            order,
+            volume=volume,
+            rest=volume,
+            price=0.0,
+            done_msc=0,
+            state=Constants.ORDER_STATE_PLACED,
+            due=max(due, time + 0.001),
+        )
+        self.state.put(waiting)
+        return Filled(order.ticket, 0, 0.0, 0.0)
+
+    def fill(
+        self,
+        deal: Deal,
+        time: float,
+        reason: int = Constants.DEAL_REASON_EXPERT,
+        order: OrderRow | None = None,
+    ) -> Filled:
+        """Execute a market order: an order (a new one, or ``order`` that waited) and a deal."""
+        if reason in {Constants.DEAL_REASON_EXPERT, Constants.DEAL_REASON_CLIENT}:
+            deal = replace(deal, price=self._slipped(deal))
+        ticket = self.state.ticket() if order is None else order.ticket
+        number = self.state.ticket()
         held = deal.position
         moment = round(time * 1000)
-        facts, price = deal.series.facts, deal.price
-        entry, profit = Constants.DEAL_ENTRY_IN, 0.0
+        facts = deal.series.facts
+        entry, profit, swap = Constants.DEAL_ENTRY_IN, 0.0, 0.0
         if held is None:
-            identifier = order
+            identifier = ticket
             self.state.put(PositionRow(
-                order, order, facts.name, deal.type, deal.volume, price, deal.sl, deal.tp, deal.magic, reason,
+                ticket, ticket, facts.name, deal.type, deal.volume, deal.price, deal.sl, deal.tp, deal.magic, reason,
                 deal.comment, moment, moment,
             ))  # fmt: skip
         elif held.type == deal.type:
@@ -86,17 +138,36 @@ class Broker:
         else:
             identifier = held.identifier
             closed = min(held.volume, deal.volume)
-            profit = self.money.profit(facts, replace(held, volume=closed), deal.price, time)
-            entry = self._reduce(held, deal, order, moment)
-        self.state.put(OrderRow(
-            order, identifier, facts.name, deal.type, deal.volume, price, deal.sl, deal.tp, deal.filling, deal.magic,
-            reason, deal.comment, moment,
-        ))  # fmt: skip
+            profit = self.books.money.profit(facts, replace(held, volume=closed), deal.price, time)
+            swap = _share(held, closed)
+            entry = self._reduce(held, deal, ticket, moment)
+        self._fill_order(deal, ticket, identifier, time, reason, order)
+        commission = -round(self.terms.commission * deal.volume, DIGITS)
         self.state.put(DealRow(
-            number, order, identifier, facts.name, deal.type, entry, deal.volume, price, profit, deal.magic, reason,
-            deal.comment, moment,
+            number, ticket, identifier, facts.name, deal.type, entry, deal.volume, deal.price, profit, deal.magic,
+            reason, deal.comment, moment, commission, swap,
         ))  # fmt: skip
-        return Filled(order, number, deal.volume, price)
+        return Filled(ticket, number, deal.volume, deal.price)
+
+    def _fill_order(
+        self, deal: Deal, ticket: int, identifier: int, time: float, reason: int, order: OrderRow | None
+    ) -> None:
+        """The order of a deal. What is not filled is cancelled, or with RETURN waits for the next tick."""
+        row = self._order(deal, ticket, identifier, time, reason)
+        waits = deal.rest > 0 and deal.filling == Constants.ORDER_FILLING_RETURN
+        state = Constants.ORDER_STATE_PARTIAL if waits else Constants.ORDER_STATE_FILLED
+        if order is not None:
+            row = replace(order, position_id=identifier, reason=order.reason)
+        due = time + TICK_SECONDS if waits else 0.0
+        self.state.put(replace(row, rest=deal.rest, state=state, done_msc=round(time * 1000), due=due))
+
+    def _order(self, deal: Deal, ticket: int, identifier: int, time: float, reason: int) -> OrderRow:
+        moment = round(time * 1000)
+        return OrderRow(
+            ticket, identifier, deal.series.facts.name, deal.type, round(deal.volume + deal.rest, LOTS), deal.price,
+            deal.sl, deal.tp, deal.filling, deal.magic, reason, deal.comment, moment, moment,
+            Constants.ORDER_STATE_FILLED,
+        )  # fmt: skip
 
     def _add(self, held: PositionRow, deal: Deal, moment: int) -> None:
         """Netting: a deal of the same direction makes the position larger, at the weighted mean price."""
@@ -109,7 +180,7 @@ class Broker:
         """Close in part or whole; on netting a larger deal turns the position around. Returns the deal's entry."""
         rest = round(held.volume - deal.volume, LOTS)
         if rest > 0:
-            self.state.put(replace(held, volume=rest, time_update_msc=moment))
+            self._shrink(held, deal.volume, moment)
             return Constants.DEAL_ENTRY_OUT
         self.state.drop_position(held.ticket)
         if rest == 0:
@@ -126,140 +197,131 @@ class Broker:
             comment=deal.comment,
             time_msc=moment,
             time_update_msc=moment,
+            swap=0.0,
         )
         self.state.put(turned)
         return Constants.DEAL_ENTRY_INOUT
 
-    # --- money ---
+    def _shrink(self, held: PositionRow, closed: float, moment: int) -> None:
+        """Take ``closed`` lots out; with nothing left the position is gone."""
+        rest = round(held.volume - closed, LOTS)
+        if rest <= 0:
+            self.state.drop_position(held.ticket)
+            return
+        swap = round(held.swap - _share(held, closed), DIGITS)
+        self.state.put(replace(held, volume=rest, swap=swap, time_update_msc=moment))
 
-    def price_of(self, position: PositionRow, time: float) -> float:
-        """The price at which the position would be closed now."""
-        quote = self.market.of(position.symbol).quote(time)
-        if quote is None:
-            return position.price_open
-        return quote.bid if position.type == BUY else quote.ask
-
-    def profit_of(self, position: PositionRow, time: float) -> float:
-        """Floating profit."""
+    def _close_by(self, judged: CloseBy, time: float, reason: int) -> Filled:
+        """Two deals OUT_BY at the open price of the other position; the whole result is the first one's (C53)."""
+        position, other = judged.position, judged.other
         facts = self.market.of(position.symbol).facts
-        return self.money.profit(facts, position, self.price_of(position, time), time)
+        volume, price, moment = min(position.volume, other.volume), other.price_open, round(time * 1000)
+        ticket = self.state.ticket()
+        profit = self.books.money.profit(facts, replace(position, volume=volume), price, time)
+        deals = []
+        for row, result in ((position, profit), (other, 0.0)):
+            deals.append(DealRow(
+                self.state.ticket(), ticket, row.identifier, row.symbol, 1 - row.type, Constants.DEAL_ENTRY_OUT_BY,
+                volume, price, result, judged.magic, reason, judged.comment, moment, 0.0, _share(row, volume),
+            ))  # fmt: skip
+            self._shrink(row, volume, moment)
+        self.state.put(OrderRow(
+            ticket, position.identifier, position.symbol, Constants.ORDER_TYPE_CLOSE_BY, volume, price, 0.0, 0.0,
+            Constants.ORDER_FILLING_FOK, judged.magic, reason, judged.comment, moment, moment,
+            Constants.ORDER_STATE_FILLED, position_by=other.identifier,
+        ))  # fmt: skip
+        for deal in deals:
+            self.state.put(deal)
+        return Filled(ticket, deals[0].ticket, volume, price)
 
-    def floating(self, time: float) -> float:
-        """Floating profit of all positions."""
-        return round(sum((self.profit_of(each, time) for each in self.state.positions.values()), 0.0), DIGITS)
+    def _wait(self, judged: Waiting, time: float, reason: int) -> Filled:
+        order = judged.order
+        if not order.ticket:
+            order = replace(order, ticket=self.state.ticket(), reason=reason)
+        if judged.remove:
+            order = replace(order, state=Constants.ORDER_STATE_CANCELED, done_msc=round(time * 1000))
+        self.state.put(order)
+        return Filled(order.ticket, 0, 0.0, 0.0)
 
-    def equity(self, time: float) -> float:
-        """Balance and floating profit."""
-        return round(self.state.balance + self.floating(time), DIGITS)
+    # --- orders that waited ---
 
-    def margin(self, time: float, extra: Deal | None = None) -> float:
-        """Margin in use; with ``extra``, as it would be after that deal."""
-        held: dict[str, list[PositionRow]] = {}
-        for each in self.state.positions.values():
-            held.setdefault(each.symbol, []).append(each)
-        if extra is not None:
-            symbol = extra.series.facts.name
-            side = PositionRow(0, 0, symbol, extra.type, extra.volume, extra.price, 0, 0, 0, 0, "", 0, 0)
-            others = held.setdefault(symbol, [])
-            if extra.position is not None and extra.position.type != extra.type:
-                side = replace(side, volume=round(extra.volume - extra.position.volume, LOTS))
-                others.remove(extra.position)
-            others.append(side)
-        total = sum((self.money.total_margin(self.market.of(s).facts, rows, time) for s, rows in held.items()), 0.0)
-        return round(total, DIGITS)
+    def trigger(self, order: OrderRow, price: float, time: float) -> None:
+        """A pending order has reached its price: filled whole, or rejected when there is not enough money."""
+        series = self.market.of(order.symbol)
+        held = None
+        if not self.terms.hedging:
+            held = next((each for each in self.state.positions.values() if each.symbol == order.symbol), None)
+        deal = Deal(
+            series,
+            side_of(order.type),
+            order.rest,
+            price,
+            order.sl,
+            order.tp,
+            held,
+            order.filling,
+            order.magic,
+            order.comment,
+        )
+        if isinstance(self._afford(deal, time), No):
+            self.end_order(order, Constants.ORDER_STATE_REJECTED, time)
+        else:
+            self.fill(deal, time, order.reason, order)
 
-    # --- the market moves ---
+    def fill_waiting(self, order: OrderRow, time: float) -> None:
+        """The moment of a market order that waits: filled at the price of now, or given up.
 
-    def play(self, after: float, until: float) -> None:
-        """Play every tick with ``after < time <= until``: stop losses, take profits, stop-outs.
-
-        Hours in which nothing can happen are passed over whole; the others are played tick by tick, so that the
-        result does not depend on how the time was cut into steps.
+        A closed market lets it wait on. Its target may be gone: it was closed meanwhile.
         """
-        until = min(until, self.market.ends[1])
-        while after < until and self.state.positions:
-            end = min(until, after + _HOUR)
-            reached, tight = self._outlook(after, end)
-            if reached or tight:
-                self._play_ticks(after, end, tight=tight)
-            after = end
+        target = next((p for p in self.state.positions.values() if p.identifier == order.position_id), None)
+        closes = order.position_id not in {0, order.ticket}
+        if closes and target is None:
+            self.end_order(order, Constants.ORDER_STATE_CANCELED, time)
+            return
+        request = parse_request({
+            "action": Constants.TRADE_ACTION_DEAL, "symbol": order.symbol, "volume": order.rest, "type": order.type,
+            "position": target.ticket if closes and target is not None else 0, "type_filling": order.filling,
+            "sl": order.sl, "tp": order.tp, "magic": order.magic, "comment": order.comment,
+        })  # fmt: skip
+        judged = self._rules.judge_deal(request, time)
+        if isinstance(judged, No) and judged.retcode == Constants.TRADE_RETCODE_MARKET_CLOSED:
+            self.state.put(replace(order, due=time + _RETRY_S))
+        elif isinstance(judged, Deal) and not isinstance(self._afford(judged, time), No):
+            joins = target is not None and not closes
+            self.fill(replace(judged, position=target) if joins else judged, time, order.reason, order)
+        else:
+            self.end_order(order, Constants.ORDER_STATE_REJECTED, time)
 
-    def _play_ticks(self, after: float, until: float, *, tight: bool) -> None:
-        symbols = {each.symbol for each in self.state.positions.values()}
-        moves = [(symbol, quote) for symbol in symbols for quote in self.market.of(symbol).ticks(after, until)]
-        moves.sort(key=lambda move: (move[1].time, move[0]))
-        for symbol, quote in moves:
-            for position in [each for each in self.state.positions.values() if each.symbol == symbol]:
-                hit = _hit(position, quote)
-                if hit is not None:
-                    self._stop(position, *hit, time=quote.time)
-            if tight:
-                self._stop_out(quote.time)
-            if not self.state.positions:
-                return
+    def end_order(self, order: OrderRow, state: int, time: float) -> None:
+        """An order leaves the waiting ones without a deal."""
+        self.state.put(replace(order, state=state, done_msc=round(time * 1000), due=0.0))
 
-    def _outlook(self, after: float, until: float) -> tuple[bool, bool]:
-        """(a level is reached, a stop-out is possible), judged by the extremes of the time."""
-        reached, worst = False, self.state.balance
-        symbols = {each.symbol for each in self.state.positions.values()}
-        extremes = {symbol: self.market.of(symbol).extremes(after, until) for symbol in symbols}
-        for position in self.state.positions.values():
-            found, sign = extremes[position.symbol], position.sign
-            if found is None:
-                low = high = self.price_of(position, after)
-            elif sign > 0:
-                low, high = found.low_bid, found.high_bid
-            else:
-                low, high = found.low_ask, found.high_ask
-            bad, good = (low, high) if sign > 0 else (high, low)
-            if position.sl and sign * (bad - position.sl) <= 0:
-                reached = True
-            if position.tp and sign * (good - position.tp) >= 0:
-                reached = True
-            facts = self.market.of(position.symbol).facts
-            money = (bad - position.price_open) * sign * facts.contract_size * position.volume
-            worst += money * self.money.rate(facts.profit, after) * (_CAUTION if money < 0 else 1 / _CAUTION)
-        return reached, worst <= self._margin_about(after) * _CAUTION * STOP_OUT_PERCENT / 100.0
-
-    def _margin_about(self, time: float) -> float:
-        """The margin in use as it was within the last hour."""
-        version, at, margin = self._margin_seen
-        if version != self.state.version or not at <= time <= at + _HOUR:
-            margin = self.margin(time)
-            self._margin_seen = (self.state.version, time, margin)
-        return margin
-
-    def _stop(self, position: PositionRow, reason: int, price: float, time: float, comment: str = "") -> None:
-        series = self.market.of(position.symbol)
-        if not comment:
-            level = position.sl if reason == Constants.DEAL_REASON_SL else position.tp
-            name = "sl" if reason == Constants.DEAL_REASON_SL else "tp"
-            comment = f"[{name} {level:.{series.facts.digits}f}]"
+    def close_at(self, position: PositionRow, reason: int, price: float, time: float, comment: str) -> None:
+        """The server closes a position by itself."""
         side = SELL if position.type == BUY else BUY
+        series = self.market.of(position.symbol)
         fok = Constants.ORDER_FILLING_FOK
         deal = Deal(series, side, position.volume, price, 0.0, 0.0, position, fok, position.magic, comment)
         self.fill(deal, time, reason)
 
-    def _stop_out(self, time: float) -> None:
-        """Close the worst position while equity is under half of the margin (C58)."""
-        while self.state.positions:
-            margin = self.margin(time)
-            level = 100.0 * self.equity(time) / margin if margin else STOP_OUT_PERCENT
-            if level >= STOP_OUT_PERCENT:
-                return
-            open_now = [each for each in self.state.positions.values() if self.market.of(each.symbol).is_open(time)]
-            if not open_now:
-                return
-            worst = min(open_now, key=lambda each: (self.profit_of(each, time), each.ticket))
-            self._stop(worst, Constants.DEAL_REASON_SO, self.price_of(worst, time), time, f"[so {level:.2f}%]")
+    def stop(self, position: PositionRow, reason: int, price: float, time: float) -> None:
+        """A level was reached: reason SL or TP, with the comment that servers write."""
+        level, name = (position.sl, "sl") if reason == Constants.DEAL_REASON_SL else (position.tp, "tp")
+        digits = self.market.of(position.symbol).facts.digits
+        self.close_at(position, reason, price, time, f"[{name} {level:.{digits}f}]")
+
+    def _slipped(self, deal: Deal) -> float:
+        """The price with the broker's slippage, against the trader: exponential, a function of seed and next ticket."""
+        mean = self.habits.slippage
+        if not mean or deal.series.facts.execution != Constants.SYMBOL_TRADE_EXECUTION_MARKET:
+            return deal.price
+        digest = hashlib.blake2b(f"{self.seed}|slip|{self.state.meta['ticket']}".encode(), digest_size=8).digest()
+        unit = (int.from_bytes(digest, "little") + 0.5) / 2.0**64
+        points = int(-math.log(unit) * mean)
+        facts = deal.series.facts
+        return round(deal.price + (1 if deal.type == BUY else -1) * points * facts.point, facts.digits)
 
 
-def _hit(position: PositionRow, quote: Quote) -> tuple[int, float] | None:
-    """(reason, price) when the tick reaches a level. Inside a bar prices do not jump: the level itself is met."""
-    sign = 1 - 2 * position.type
-    price = quote.bid if sign > 0 else quote.ask
-    if position.sl and sign * (price - position.sl) <= 0:
-        return Constants.DEAL_REASON_SL, price if quote.opens else position.sl
-    if position.tp and sign * (price - position.tp) >= 0:
-        return Constants.DEAL_REASON_TP, position.tp
-    return None
+def _share(held: PositionRow, closed: float) -> float:
+    """Swap that goes with the closed lots."""
+    return held.swap if closed >= held.volume else round(held.swap * closed / held.volume, DIGITS)

@@ -14,12 +14,15 @@ from dtms_service.terminal.simulated.arguments import (
     NOT_FOUND,
     OK,
     REPLY_LOST,
+    SEND_FAILED,
+    TIMED_OUT,
     Failed,
     NegativeNumber,
     pending,
 )
 from dtms_service.terminal.simulated.constants import Constants
 from dtms_service.terminal.simulated.desk import Desk
+from dtms_service.terminal.simulated.latency import Latency
 from dtms_service.terminal.simulated.rows import FaultRow
 from dtms_service.terminal.simulated.series import Series
 
@@ -38,6 +41,7 @@ class Calls(Constants):
         self._connected = False
         self._error = OK
         self._took = 0.0
+        self._latency = Latency(desk.broker.seed) if desk.broker.habits.latency else None
 
     def initialize(self, *args: Any, **kwargs: Any) -> bool:
         """Attach; a second call is a reconnect. ``login=`` must be this account's."""
@@ -46,7 +50,7 @@ class Calls(Constants):
         if len(args) > 1:
             self._error = (Constants.RES_E_INVALID_PARAMS, "Invalid number of arguments")
             return False
-        self._connected = self._authorized(kwargs.get("login"))
+        self._connected = self._reached("initialize") and self._authorized(kwargs.get("login"))
         return self._connected
 
     def login(self, *args: Any, **kwargs: Any) -> bool:
@@ -55,7 +59,15 @@ class Calls(Constants):
         if not self._connected:
             self._error = NO_LINK
             return False
-        return self._authorized(args[0] if args else kwargs.get("login"))
+        return self._reached("login") and self._authorized(args[0] if args else kwargs.get("login"))
+
+    def _reached(self, call: str) -> bool:
+        """False when a fault keeps the trade server out of reach until the time-out (C59)."""
+        desk = self._desk
+        desk.play()
+        if desk.state.faults and "unreachable" in desk.faults.meet(call, (), desk.now):
+            self._error = TIMED_OUT
+        return self._error == OK
 
     def _authorized(self, login: Any) -> bool:
         if login is not None and not isinstance(login, int):
@@ -111,6 +123,14 @@ class Calls(Constants):
         desk = self._desk
         desk.play()
         acting = desk.faults.meet(call, symbols, desk.now, deal=deal) if desk.state.faults else {}
+        if "terminal_killed" in acting:
+            # The pipe breaks under this call; every later one finds none until somebody initializes again (C49).
+            self._connected = False
+            self._error = SEND_FAILED
+            return failure
+        if self._latency is not None:
+            self._delay(self._latency.draw(call))
+            desk.play()
         for kind in ("slow", "hang"):
             if kind in acting:
                 self._delay(acting[kind].seconds or 0.0)

@@ -14,6 +14,7 @@ _FOREX = Constants.SYMBOL_CALC_MODE_FOREX
 _LEVERAGED = Constants.SYMBOL_CALC_MODE_CFDLEVERAGE
 _PLAIN = Constants.SYMBOL_CALC_MODE_CFD
 _BOTH = SYMBOL_FILLING_FOK | SYMBOL_FILLING_IOC
+_ORDERS = 1 | 2 | 4 | 16 | 32 | 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,38 @@ class Contract:
     margin_rate: float = 1.0
     filling: int = _BOTH
     description: str = ""
+    execution: int = Constants.SYMBOL_TRADE_EXECUTION_MARKET
+    trade_mode: int = Constants.SYMBOL_TRADE_MODE_FULL
+    order_modes: int = _ORDERS
+    """Bits of the accepted order types: market 1, limit 2, stop 4, stop loss 16, take profit 32, close by 64."""
+    least_stop_level: int = 0
+    """Distance of stops that the broker wants although ``stops_level`` says less (mt5.md 8)."""
+    freeze_level: int = 0
+    volume_limit: float = 0.0
+    """Most lots in one direction, waiting orders included; 0 is no limit."""
+    liquidity: float = 0.0
+    """Lots that one order finds at the price; 0 is no limit."""
+    margin_initial: float = 0.0
+    """Margin of a lot in the margin currency instead of the formula's; 0 is the formula."""
+    margin_hedged: float | None = None
+    """Contract size of a covered lot; None is the same as of an open one."""
+    margin_hedged_use_leg: bool = False
+    swap_mode: int = Constants.SYMBOL_SWAP_MODE_DISABLED
+    swap_long: float = 0.0
+    swap_short: float = 0.0
+    swap_triple_day: int = 3
+    """Weekday whose night counts three times, 0 for none."""
 
     @property
     def point(self) -> float:
         """Smallest step of a price: 10 to the power of minus digits."""
         return float(f"1e-{self.digits}")
+
+    @property
+    def hedged_size(self) -> float:
+        """Contract size (or fixed margin) of a covered lot."""
+        usual = self.margin_initial or self.contract_size
+        return usual if self.margin_hedged is None else self.margin_hedged
 
     @property
     def margin_currency(self) -> str:

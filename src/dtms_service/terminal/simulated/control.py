@@ -16,12 +16,15 @@ from dtms_service.terminal.simulated import answers
 from dtms_service.terminal.simulated.arguments import parse_request
 from dtms_service.terminal.simulated.constants import SYMBOL_FILLING_FOK, Constants
 from dtms_service.terminal.simulated.desk import Desk
-from dtms_service.terminal.simulated.faults import read_fault, read_number, read_whole
+from dtms_service.terminal.simulated.faults import read_fault
+from dtms_service.terminal.simulated.reading import known, read_number, read_whole
 from dtms_service.terminal.simulated.rows import PositionRow
 from dtms_service.terminal.simulated.rules import BUY, SELL, No
+from dtms_service.terminal.simulated.server_clock import ServerClock
 
 _POSITION_FIELDS = ("symbol", "side", "volume", "stop_loss", "take_profit", "magic", "comment")
 _LEVEL_FIELDS = ("stop_loss", "take_profit")
+_UTC = ServerClock(0)
 _MOST_BARS = 50_000
 _LONGEST_STEP = 366 * 86_400.0
 
@@ -52,18 +55,20 @@ class Control:
         return self._desk.advance(target)
 
     def view(self, what: str) -> dict[str, Any]:
-        """``account``, ``positions``, ``orders`` (the history; none ever waits) or ``deals``, in MT5's field names."""
+        """``account``, ``positions``, ``orders`` (waiting and finished ones) or ``deals``, in MT5's field names."""
         desk = self._desk
         desk.play()
         match what:
             case "account":
-                return {"account": answers.account(desk.broker, desk.login, desk.now)._asdict()}
+                return {"account": answers.account(desk.broker.books, desk.login, desk.now)._asdict()}
             case "positions":
-                rows = [answers.position(desk.broker, row, desk.now, 0) for row in desk.state.positions.values()]
+                rows = [
+                    answers.position(desk.broker.books, row, desk.now, _UTC) for row in desk.state.positions.values()
+                ]
             case "orders":
-                rows = [answers.order(row, 0) for row in desk.state.orders.values()]
+                rows = [answers.order(row, _UTC) for row in desk.state.orders.values()]
             case "deals":
-                rows = [answers.deal(row, 0) for row in desk.state.deals]
+                rows = [answers.deal(row, _UTC) for row in desk.state.deals]
             case _:
                 message = f"there is no view {what!r}; there are account, positions, orders and deals"
                 raise ValueError(message)
@@ -71,7 +76,7 @@ class Control:
 
     def open_position(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Open a position as a trader's program would (reason EXPERT); ``{ticket, identifier, price_open}``."""
-        _known(body, _POSITION_FIELDS)
+        known(body, _POSITION_FIELDS)
         desk = self._desk
         series = desk.market.of(_text(body, "symbol"))
         side = {"BUY": BUY, "SELL": SELL}.get(_text(body, "side").upper())
@@ -108,14 +113,16 @@ class Control:
 
     def change_position(self, ticket: int, body: Mapping[str, Any]) -> dict[str, Any]:
         """Change levels by hand; a field that is absent stays, null removes the level. The position as it is then."""
-        _known(body, _LEVEL_FIELDS)
+        known(body, _LEVEL_FIELDS)
         position = self._position(ticket)
         digits = self._desk.market.of(position.symbol).facts.digits
         sl = _level(body, "stop_loss", 0.0, digits) if "stop_loss" in body else position.sl
         tp = _level(body, "take_profit", 0.0, digits) if "take_profit" in body else position.tp
         if (sl, tp) != (position.sl, position.tp):
             self._act(action=Constants.TRADE_ACTION_SLTP, position=ticket, sl=sl, tp=tp)
-        return answers.position(self._desk.broker, self._desk.state.positions[ticket], self._desk.now, 0)._asdict()
+        return answers.position(
+            self._desk.broker.books, self._desk.state.positions[ticket], self._desk.now, _UTC
+        )._asdict()
 
     def close_position(self, ticket: int, volume: float | None = None) -> dict[str, Any]:
         """Close by hand (reason CLIENT), in part when ``volume`` is given; the deal."""
@@ -132,7 +139,7 @@ class Control:
             type_filling=Constants.ORDER_FILLING_FOK if fok else Constants.ORDER_FILLING_IOC,
             reason=Constants.DEAL_REASON_CLIENT,
         )
-        return answers.deal(self._desk.state.deals[-1], 0)._asdict()
+        return answers.deal(self._desk.state.deals[-1], _UTC)._asdict()
 
     def set_fault(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Arm a fault; it as armed."""
@@ -167,7 +174,7 @@ class Control:
         if wanted is None:
             message = "count is missing"
             raise ValueError(message)
-        bars = series.bars(TIMEFRAME_SECONDS[timeframe], desk.now, wanted, desk.broker.terms.offset)
+        bars = series.bars(TIMEFRAME_SECONDS[timeframe], desk.now, wanted, desk.broker.terms.clock.ahead(desk.now))
         rows = zip(
             bars.time.tolist(),
             bars.open.tolist(),
@@ -214,13 +221,6 @@ class Control:
         return next(
             (row.ticket for row in self._desk.state.positions.values() if row.identifier == identifier), identifier
         )
-
-
-def _known(body: Mapping[str, Any], names: tuple[str, ...]) -> None:
-    for key in body:
-        if key not in names:
-            message = f"there is no field {key!r}; there are {', '.join(names)}"
-            raise ValueError(message)
 
 
 def _text(body: Mapping[str, Any], name: str, default: str | None = None) -> str:

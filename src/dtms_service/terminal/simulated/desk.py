@@ -6,29 +6,38 @@ import hashlib
 import json
 import math
 import os
+from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dtms_service.terminal.simulated.arguments import parse_request
 from dtms_service.terminal.simulated.broker import Broker, Filled
 from dtms_service.terminal.simulated.constants import Constants
-from dtms_service.terminal.simulated.faults import Faults, read_number, read_whole
+from dtms_service.terminal.simulated.faults import Faults
 from dtms_service.terminal.simulated.market import SYNTHETIC, Market, open_market
-from dtms_service.terminal.simulated.rows import DealRow
-from dtms_service.terminal.simulated.rules import Deal, Levels, No, Terms
+from dtms_service.terminal.simulated.playing import Playing
+from dtms_service.terminal.simulated.reading import read_whole
+from dtms_service.terminal.simulated.rows import DealRow, OrderRow, PositionRow
+from dtms_service.terminal.simulated.rules import Deal, Judged, No
 from dtms_service.terminal.simulated.series import Quote
 from dtms_service.terminal.simulated.state import State
 from dtms_service.terminal.simulated.store import FORMAT, Store
+from dtms_service.terminal.simulated.terms import Terms, read_contracts, read_habits, read_terms
 from dtms_service.terminal.simulated.timeline import Timeline, read_clock
 
 FILE = "account.db"
-_MARGIN_MODES = {
-    "netting": Constants.ACCOUNT_MARGIN_MODE_RETAIL_NETTING,
-    "exchange": Constants.ACCOUNT_MARGIN_MODE_EXCHANGE,
-    "hedging": Constants.ACCOUNT_MARGIN_MODE_RETAIL_HEDGING,
-}
+_REMEMBERED_S = 60.0
+"""How far back the positions of earlier instants are known; no lag is longer."""
+
+
+class Seen(NamedTuple):
+    """What the broker's records showed from ``time`` on."""
+
+    time: float
+    positions: tuple[PositionRow, ...]
+    waiting: tuple[OrderRow, ...]
 
 
 class Desk:
@@ -41,6 +50,11 @@ class Desk:
         self.timeline = timeline
         self.login = login
         self.faults = Faults(state)
+        self.selected_at: dict[str, float] = {}
+        """When a symbol was put into Market Watch by this process."""
+        self._playing = Playing(broker)
+        self._version = state.version
+        self._shown = deque([Seen(-math.inf, tuple(state.positions.values()), tuple(state.waiting.values()))])
         selected = str(state.meta["selected"])
         self.selected = set(selected.split("\n")) if selected else set()
 
@@ -69,31 +83,53 @@ class Desk:
             (late for late in self.state.late.values() if late.due <= until), key=lambda late: (late.due, late.id)
         )
         for late in due:
-            self.broker.play(self.now, late.due)
+            self._playing.play(self.now, late.due)
             self.timeline.played = max(self.now, late.due)
             self.state.drop_late(late.id)
             judged = self.broker.check(parse_request(json.loads(late.request)), self.now)
             if not isinstance(judged, No):
                 self.execute(judged)
-        self.broker.play(self.now, until)
+        self._playing.play(self.now, until)
         self.timeline.played = until
 
-    def execute(self, judged: Deal | Levels, reason: int = Constants.DEAL_REASON_EXPERT) -> Filled | None:
+    def execute(self, judged: Judged, reason: int = Constants.DEAL_REASON_EXPERT) -> Filled | None:
         """Carry out what the broker has accepted. The symbol of a position is always in Market Watch."""
-        if isinstance(judged, Levels):
-            self.broker.change_levels(judged, self.now)
-            return None
-        self.select(judged.series.facts.name)
-        return self.broker.fill(judged, self.now, reason)
+        if isinstance(judged, Deal):
+            self.select(judged.series.facts.name)
+        return self.broker.execute(judged, self.now, reason)
+
+    def stop_first(self, ticket: int) -> None:
+        """Close a position by its stop loss just now, as a tick between a look and an order would."""
+        position = self.state.positions.get(ticket)
+        if position is not None:
+            price = position.sl or self.broker.books.price_of(position, self.now)
+            self.broker.stop(position, Constants.DEAL_REASON_SL, price, self.now)
+            self.save()
+
+    def seen(self, lag: float) -> Seen:
+        """The records as they were ``lag`` market seconds ago."""
+        self._remember()
+        if lag <= 0:
+            return Seen(self.now, tuple(self.state.positions.values()), tuple(self.state.waiting.values()))
+        return next((seen for seen in reversed(self._shown) if seen.time <= self.now - lag), self._shown[0])
+
+    def _remember(self) -> None:
+        if self._version != self.state.version:
+            self._version = self.state.version
+            self._shown.append(Seen(self.now, tuple(self.state.positions.values()), tuple(self.state.waiting.values())))
+        while len(self._shown) > 1 and self._shown[1].time < self.now - _REMEMBERED_S:
+            self._shown.popleft()
 
     def select(self, symbol: str, *, enable: bool = True) -> None:
         """Put a symbol into Market Watch or take it out."""
         if enable != (symbol in self.selected):
             (self.selected.add if enable else self.selected.discard)(symbol)
+            self.selected_at[symbol] = self.now
             self.state.set_meta("selected", "\n".join(sorted(self.selected)))
 
     def save(self, *, moved: bool = False) -> None:
         """Write what has changed and the instant it belongs to; ``moved`` writes the instant in any case."""
+        self._remember()
         if moved or self.state.changed:
             self.state.set_meta("now", self.now)
             real = self.timeline.real_of_played()
@@ -104,6 +140,8 @@ class Desk:
     def quote(self, symbol: str, time: float | None = None) -> Quote | None:
         """The quote the terminal shows: at ``time``, else now, unless a standing fault has frozen the feed."""
         moment = self.now if time is None else time
+        if self.now < self.selected_at.get(symbol, -math.inf) + self.broker.habits.first_tick:
+            return None
         if self.state.faults:
             for kind in ("stale_ticks", "disconnected", "market_closed"):
                 fault = self.faults.standing(kind, self.now, symbol)
@@ -116,14 +154,17 @@ def open_desk(options: Mapping[str, Any], wall: Callable[[], float] | None) -> D
     """Open or create the account of ``options`` (see ``backend.open_backend``); ``ValueError`` with one sentence."""
     folder = Path(str(options["state_dir"])) / "terminal"
     terms = read_terms(options.get("account") or {})
+    habits = read_habits(options.get("broker") or {})
     factor = read_clock(options.get("clock", "live"))
     seed = read_whole(options, "seed", 1, -(2**63), 2**63 - 1) or 0
-    market = open_market(str(options.get("market") or SYNTHETIC), seed, terms.offset)
+    market = open_market(
+        str(options.get("market") or SYNTHETIC), seed, terms.clock.base, read_contracts(options.get("symbols") or ())
+    )
     start = _read_start(options.get("start"), market)
     login = login_of(folder)
     store = Store(folder / FILE)
     try:
-        facts = {"format": FORMAT, "login": login, "market": market.name, **_facts(terms)}
+        facts = {"format": FORMAT, "login": login, "market": market.name, **terms.facts}
         _pin(store, facts)
         state = State(store)
         if "now" not in state.meta:
@@ -133,7 +174,7 @@ def open_desk(options: Mapping[str, Any], wall: Callable[[], float] | None) -> D
     except ValueError:
         store.close()
         raise
-    return Desk(market, state, Broker(market, state, terms), timeline, login)
+    return Desk(market, state, Broker(market, state, terms, habits, seed), timeline, login)
 
 
 def login_of(folder: Path) -> int:
@@ -141,44 +182,6 @@ def login_of(folder: Path) -> int:
     path = os.path.normcase(str(folder.resolve()))
     digest = hashlib.blake2b(path.encode(), digest_size=8).digest()
     return 10_000_000 + int.from_bytes(digest, "little") % 90_000_000
-
-
-def read_terms(account: Mapping[str, Any]) -> Terms:
-    """The account's terms with the defaults of R38. Raises ``ValueError``."""
-    mode = account.get("margin_mode", "hedging")
-    if mode not in _MARGIN_MODES:
-        message = f"simulator.account.margin_mode is {mode!r}; it must be one of {', '.join(_MARGIN_MODES)}"
-        raise ValueError(message)
-    currency = account.get("currency", "USD")
-    if not isinstance(currency, str) or len(currency) != 3 or not currency.isalpha() or not currency.isupper():
-        message = f"simulator.account.currency is {currency!r}; it must be three capital letters such as USD"
-        raise ValueError(message)
-    fifo = account.get("fifo_close", False)
-    if not isinstance(fifo, bool):
-        message = f"simulator.account.fifo_close is {fifo!r}; it must be true or false"
-        raise ValueError(message)  # noqa: TRY004 -- unusable input is a ValueError by contract
-    try:
-        balance = read_number(account, "balance", 100_000.0, 0.01, 1e12)
-        leverage = read_whole(account, "leverage", 100, 1, 5000)
-        offset = read_number(account, "server_utc_offset", 0.0, -14.0, 14.0)
-    except ValueError as error:
-        message = f"simulator.account.{error}"
-        raise ValueError(message) from error
-    if balance is None or leverage is None or offset is None or offset * 4 != int(offset * 4):
-        message = "simulator.account.server_utc_offset must be a multiple of a quarter of an hour"
-        raise ValueError(message)
-    return Terms(round(balance, 2), currency, leverage, _MARGIN_MODES[mode], fifo, round(offset * 3600))
-
-
-def _facts(terms: Terms) -> dict[str, Any]:
-    return {
-        "balance": terms.balance,
-        "currency": terms.currency,
-        "leverage": terms.leverage,
-        "margin_mode": terms.margin_mode,
-        "fifo_close": int(terms.fifo_close),
-        "server_utc_offset": terms.offset,
-    }
 
 
 def _pin(store: Store, facts: Mapping[str, Any]) -> None:

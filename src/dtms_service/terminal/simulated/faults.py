@@ -9,38 +9,49 @@ delay), ``seconds`` of market time after arming; with ``seconds`` and no ``count
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 from dtms_service.terminal.simulated.constants import Constants
+from dtms_service.terminal.simulated.reading import read_number, read_whole
 from dtms_service.terminal.simulated.rows import FaultRow
 from dtms_service.terminal.simulated.state import State
 
 READS = frozenset({
     "account_info", "terminal_info", "symbols_total", "symbols_get", "symbol_info", "symbol_info_tick",
-    "copy_rates_from", "copy_rates_from_pos", "copy_rates_range", "positions_total", "positions_get",
+    "copy_rates_from", "copy_rates_from_pos", "copy_rates_range", "copy_ticks_from", "copy_ticks_range",
+    "market_book_get", "positions_total", "positions_get",
     "orders_total", "orders_get", "history_orders_get", "history_deals_get", "history_orders_total",
     "history_deals_total",
 })  # fmt: skip
 SEND = frozenset({"order_send"})
 _TICK = frozenset({"symbol_info_tick"})
 _POSITIONS = frozenset({"positions_get"})
+_RECORDS = frozenset({"positions_get", "orders_get", "history_orders_get", "history_deals_get"})
 _ALL = READS | SEND | {"order_check", "order_calc_margin", "order_calc_profit", "symbol_select"}
 
 KINDS: dict[str, frozenset[str]] = {
     "reply_lost_executed": SEND,
     "reply_lost_not_executed": SEND,
     "executed_late": SEND,
+    "placed": SEND,
+    "stopped_first": SEND,
     "partial_fill": SEND,
     "read_none": READS,
     "read_omits_ticket": _POSITIONS,
     "hang": _ALL,
     "slow": _ALL,
+    "visible_late": _RECORDS,
     "disconnected": SEND | {"terminal_info"},
+    "terminal_killed": _ALL,
+    "unreachable": frozenset({"initialize", "login"}),
+    "autotrading_off": SEND | {"terminal_info"},
+    "api_off": SEND | {"terminal_info"},
+    "experts_off": SEND | {"account_info"},
     "retcode": SEND,
     "magic_zeroed": SEND,
+    "comment_rewritten": SEND,
     "ticket_changed": _POSITIONS,
     "stale_ticks": _TICK,
     "bad_tick": _TICK,
@@ -48,10 +59,10 @@ KINDS: dict[str, frozenset[str]] = {
 }
 """Calls that each kind can hit."""
 
-DELAYS = {"hang": 3600.0, "slow": 2.0, "executed_late": 10.0}
+DELAYS = {"hang": 3600.0, "slow": 2.0, "executed_late": 10.0, "placed": 3.0, "visible_late": 0.5}
 """Kinds whose ``seconds`` is a delay, with its default."""
 
-DEALS_ONLY = frozenset({"partial_fill", "magic_zeroed"})
+DEALS_ONLY = frozenset({"partial_fill", "placed", "magic_zeroed", "comment_rewritten"})
 """Kinds that only a market order meets, not a change of levels."""
 
 NEED_POSITION = frozenset({"read_omits_ticket", "ticket_changed"})
@@ -59,12 +70,17 @@ NEED_POSITION = frozenset({"read_omits_ticket", "ticket_changed"})
 
 _OUTCOMES = (
     "hang",
+    "terminal_killed",
+    "api_off",
+    "autotrading_off",
+    "experts_off",
     "disconnected",
     "market_closed",
     "retcode",
     "reply_lost_not_executed",
     "executed_late",
     "reply_lost_executed",
+    "placed",
 )
 _REJECTIONS = frozenset(
     value
@@ -72,29 +88,6 @@ _REJECTIONS = frozenset(
     if name.startswith("TRADE_RETCODE_") and value not in {10008, 10009, 10010}
 ) | {10046}
 _FIELDS = ("kind", "count", "probability", "seconds", "symbol", "retcode", "seed", "call", "ticket")
-
-
-def read_number(body: Mapping[str, Any], name: str, default: float | None, low: float, high: float) -> float | None:
-    """A finite number of ``body`` within bounds. Raises ``ValueError``; text and booleans are no numbers."""
-    value = body.get(name)
-    if value is None:
-        return default
-    good = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not (good and math.isfinite(value) and low <= value <= high):
-        message = f"{name} is {value!r}; it must be a number from {low:g} to {high:g}"
-        raise ValueError(message)
-    return float(value)
-
-
-def read_whole(body: Mapping[str, Any], name: str, default: int | None, low: int, high: int) -> int | None:
-    """A whole number of ``body`` within bounds. Raises ``ValueError``."""
-    value = body.get(name)
-    if value is None:
-        return default
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        message = f"{name} is {value!r}; it must be a whole number from {low} to {high}"
-        raise ValueError(message)
-    return int(value)
 
 
 def read_fault(body: Mapping[str, Any], number: int, now: float, symbols: Mapping[str, Any]) -> FaultRow:

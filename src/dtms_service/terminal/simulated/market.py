@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from dtms_service.market.bars import BarFile, Bars, join, name_parts, read_bar_f
 from dtms_service.terminal.simulated.catalogue import contract
 from dtms_service.terminal.simulated.series import TICK_SECONDS, Series
 from dtms_service.terminal.simulated.synthetic import DEFAULT_START, STYLES, SyntheticSource
+from dtms_service.terminal.simulated.terms import tuned
 
 SYNTHETIC = "synthetic"
 _BASE_SECONDS = (60, 300)
@@ -62,13 +65,15 @@ class FileSource:
         return self._bars.rows(index * _ROWS_PER_BLOCK, (index + 1) * _ROWS_PER_BLOCK)
 
 
-def open_market(kind: str, seed: int, export_offset: float) -> Market:
-    """The synthetic market, or recorded bars from a file or a folder of files.
+def open_market(
+    kind: str, seed: int, export_offset: float, told: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+) -> Market:
+    """The synthetic market, or recorded bars from a file or a folder of files; ``told`` changes contracts by name.
 
     Raises ``ValueError`` with one sentence about what is wrong, naming file and line.
     """
     if kind == SYNTHETIC:
-        facts = [contract(symbol) for symbol in STYLES]
+        facts = [tuned(contract(symbol), told.get(symbol, {})) for symbol in _known(STYLES, told)]
         series = {each.name: Series(each, SyntheticSource(seed, each)) for each in facts}
         return Market(f"{SYNTHETIC} seed {seed}", series, float(DEFAULT_START), (0.0, math.inf))
     path = Path(kind)
@@ -80,8 +85,11 @@ def open_market(kind: str, seed: int, export_offset: float) -> Market:
         message = f"{path}: the folder holds no .csv or .csv.gz file"
         raise ValueError(message)
     series = {}
-    for symbol, paths in _finest(found).items():
-        series[symbol] = _recorded(symbol, [read_bar_file(each, export_offset) for each in paths], paths)
+    finest = _finest(found)
+    for symbol in _known(finest, told):
+        paths = finest[symbol]
+        files = [read_bar_file(each, export_offset) for each in paths]
+        series[symbol] = _recorded(symbol, files, paths, told.get(symbol, {}))
     times = _times(series)
     start = float(times[int(len(times) * _START_SHARE)])
     return Market(_name(series), series, start, (float(times[0]), float(times[-1]) + _BASE_SECONDS[-1]))
@@ -103,8 +111,18 @@ def _finest(paths: list[Path]) -> dict[str, list[Path]]:
     return chosen
 
 
-def _recorded(symbol: str, files: list[BarFile], paths: list[Path]) -> Series:
-    facts = contract(symbol, max(file.digits for file in files))
+def _known(symbols: Iterable[str], told: Mapping[str, Any]) -> list[str]:
+    """The symbols, when every one that something is told about is among them."""
+    names = list(symbols)
+    for name in told:
+        if name not in names:
+            message = f"simulator.symbols: unknown symbol {name!r}; this market has {', '.join(names)}"
+            raise ValueError(message)
+    return names
+
+
+def _recorded(symbol: str, files: list[BarFile], paths: list[Path], told: Mapping[str, Any]) -> Series:
+    facts = tuned(contract(symbol, max(file.digits for file in files)), told)
     order = sorted(range(len(files)), key=lambda n: int(files[n].bars.time[0]))
     for before, after in pairwise(order):
         if files[before].bars.time[-1] >= files[after].bars.time[0]:

@@ -3,7 +3,8 @@
 * profit: (close - open) * contract size * lots, in the symbol's profit currency, for forex and contracts for
   difference alike;
 * margin, forex: lots * contract size / leverage, in the base currency; leveraged contract: also times the price;
-  plain contract: lots * contract size * price. All times the symbol's margin rate.
+  plain contract: lots * contract size * price. A fixed margin of the symbol replaces contract size and price. All
+  times the symbol's margin rate.
 
 A currency is converted at the bid of a symbol of this market that quotes the pair directly or inverted, else through
 US dollars, else at the catalogue's reference rate.
@@ -18,6 +19,7 @@ from dtms_service.terminal.simulated.rows import PositionRow
 
 DIGITS = 2
 """Decimals of money."""
+_LEVERAGED = frozenset({Constants.SYMBOL_CALC_MODE_FOREX, Constants.SYMBOL_CALC_MODE_CFDLEVERAGE})
 
 
 class Money:
@@ -58,15 +60,37 @@ class Money:
 
     def margin(self, facts: Contract, volume: float, price: float, time: float) -> float:
         """Margin of ``volume`` lots opened at ``price``; not rounded."""
-        units = volume * facts.contract_size * facts.margin_rate
+        return self._margin(facts, volume, facts.margin_initial or facts.contract_size, price, time)
+
+    def _margin(self, facts: Contract, volume: float, size: float, price: float, time: float) -> float:
+        """``size``: units of a lot, or its fixed margin where the symbol has one."""
+        amount = volume * size * facts.margin_rate
+        if facts.calc_mode in _LEVERAGED:
+            amount /= self._leverage
         if facts.calc_mode == Constants.SYMBOL_CALC_MODE_FOREX:
-            return units / self._leverage * self.rate(facts.base, time)
-        leverage = self._leverage if facts.calc_mode == Constants.SYMBOL_CALC_MODE_CFDLEVERAGE else 1
-        return units * price / leverage * self.rate(facts.profit, time)
+            return amount * self.rate(facts.base, time)
+        if not facts.margin_initial:
+            amount *= price
+        return amount * self.rate(facts.profit, time)
 
     def total_margin(self, facts: Contract, positions: list[PositionRow], time: float) -> float:
-        """Margin of one symbol's positions. Opposite positions are covered: only the larger side counts."""
-        sides = [0.0, 0.0]
-        for position in positions:
-            sides[position.type] += self.margin(facts, position.volume, position.price_open, time)
-        return max(sides)
+        """Margin of one symbol's positions, covered lots by the symbol's rule for them; not rounded.
+
+        Open lots are those that the larger side has more, at that side's mean price. Covered lots take
+        ``hedged_size`` in place of the contract size, at the mean price of all; or the larger side alone counts.
+        """
+        sides = tuple([each for each in positions if each.type == side] for side in (0, 1))
+        if facts.margin_hedged_use_leg or not all(sides):
+            return max(sum((self.margin(facts, p.volume, p.price_open, time) for p in s), 0.0) for s in sides)
+        small, large = sorted(sides, key=_lots)
+        covered = _lots(small)
+        uncovered = self.margin(facts, _lots(large) - covered, _mean_price(large), time)
+        return uncovered + self._margin(facts, covered, facts.hedged_size, _mean_price(positions), time)
+
+
+def _lots(positions: list[PositionRow]) -> float:
+    return sum(each.volume for each in positions)
+
+
+def _mean_price(positions: list[PositionRow]) -> float:
+    return sum(each.volume * each.price_open for each in positions) / _lots(positions)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from dtms_service.terminal.simulated import answers
 from dtms_service.terminal.simulated.arguments import (
     BAD_PARAMS,
     CALL_FAILED,
+    NOT_FOUND,
     Failed,
     c_types,
     in_group,
@@ -20,23 +23,42 @@ from dtms_service.terminal.simulated.arguments import (
 )
 from dtms_service.terminal.simulated.calls import Acting, Calls
 from dtms_service.terminal.simulated.constants import Constants
+from dtms_service.terminal.simulated.desk import Desk
+from dtms_service.terminal.simulated.series import TICK_SECONDS
 from dtms_service.terminal.simulated.structs import Struct, Tick
+
+_TICK_SPAN = 4 * 86_400.0
+"""How far ``copy_ticks_from`` looks at least, so that it gets over a weekend."""
 
 
 class Reads(Calls):
     """Account, symbols, ticks and bars."""
 
+    def __init__(self, desk: Desk, sleep: Callable[[float], None]) -> None:
+        super().__init__(desk, sleep)
+        self._booked: set[str] = set()
+        self._asked: dict[tuple[str, int], float] = {}
+
     def terminal_info(self) -> Struct | None:
         """The terminal."""
-        return self._run("terminal_info", None, lambda acting: answers.terminal(connected=not self._link_down(acting)))
 
-    def _link_down(self, acting: Acting) -> bool:
-        return "disconnected" in acting
+        def info(acting: Acting) -> Struct:
+            return answers.terminal(
+                connected="disconnected" not in acting,
+                trading="autotrading_off" not in acting,
+                api="api_off" not in acting,
+            )
+
+        return self._run("terminal_info", None, info)
 
     def account_info(self) -> Struct | None:
         """The account."""
         desk = self._desk
-        return self._run("account_info", None, lambda _: answers.account(desk.broker, desk.login, desk.now))
+
+        def info(acting: Acting) -> Struct:
+            return answers.account(desk.broker.books, desk.login, desk.now, experts="experts_off" not in acting)
+
+        return self._run("account_info", None, info)
 
     def symbols_total(self) -> int | None:
         """Number of symbols."""
@@ -61,20 +83,22 @@ class Reads(Calls):
         facts = desk.market.of(name).facts
         selected = name in desk.selected
         quote = desk.quote(name) if selected else None
-        rate = desk.broker.money.rate(facts.profit, desk.now)
-        return answers.symbol(facts, quote, rate, desk.broker.terms.offset, selected=selected)
+        rate = desk.broker.books.money.rate(facts.profit, desk.now)
+        return answers.symbol(facts, quote, rate, desk.broker.terms.clock, selected=selected)
 
     def symbol_info_tick(self, symbol: str, /) -> Struct | None:
         """The newest tick; all zero for a symbol that is not in Market Watch."""
         return self._run("symbol_info_tick", None, lambda acting: self._tick(symbol, acting), (symbol,))
 
     def _tick(self, symbol: str, acting: Acting) -> Struct:
-        desk, offset = self._desk, self._desk.broker.terms.offset
+        desk, clock = self._desk, self._desk.broker.terms.clock
         name = self._series(symbol).facts.name
         if name not in desk.selected:
-            return answers.tick(None, offset)
+            if desk.broker.habits.unselected_tick_is_none:
+                raise Failed(NOT_FOUND)
+            return answers.tick(None, clock)
         frozen = acting["stale_ticks"].armed_at if "stale_ticks" in acting else None
-        tick = answers.tick(desk.quote(name, frozen), offset)
+        tick = answers.tick(desk.quote(name, frozen), clock)
         return _spoiled(tick, acting["bad_tick"].seen) if "bad_tick" in acting else tick
 
     def symbol_select(self, symbol: str, enable: Any = True, /) -> bool:  # noqa: FBT002 -- MetaTrader5's signature
@@ -107,7 +131,7 @@ class Reads(Calls):
         c_types("copy_rates_from", (symbol, str), (timeframe, int), (count, int))
 
         def copy(_: Acting) -> NDArray[np.void]:
-            until = moment_of(date_from) - self._desk.broker.terms.offset
+            until = self._utc(date_from)
             bars = self._bars_since(symbol, timeframe, until, count)
             end = int(np.searchsorted(bars.time, until, side="right"))
             return self._rates(bars.rows(max(0, end - count), end))
@@ -119,21 +143,86 @@ class Reads(Calls):
         c_types("copy_rates_range", (symbol, str), (timeframe, int))
 
         def copy(_: Acting) -> NDArray[np.void]:
-            offset = self._desk.broker.terms.offset
-            since = moment_of(date_from) - offset
+            since = self._utc(date_from)
             bars = self._bars_since(symbol, timeframe, since, 1)
             begin = int(np.searchsorted(bars.time, since))
-            end = int(np.searchsorted(bars.time, moment_of(date_to) - offset, side="right"))
+            end = int(np.searchsorted(bars.time, self._utc(date_to), side="right"))
             return self._rates(bars.rows(begin, end))
 
         return self._run("copy_rates_range", None, copy, (symbol,))
+
+    def copy_ticks_from(self, symbol: str, date_from: Any, count: int, flags: int, /) -> NDArray[np.void] | None:
+        """The first ``count`` ticks from the server time ``date_from`` on; COPY_TICKS_TRADE finds none here."""
+        c_types("copy_ticks_from", (symbol, str), (count, int), (flags, int))
+
+        def copy(_: Acting) -> NDArray[np.void]:
+            if count < 1:
+                raise Failed(BAD_PARAMS)
+            begin = self._utc(date_from)
+            span = max(_TICK_SPAN, count * TICK_SECONDS * 3.0)  # three times as long: markets rest at weekends
+            return self._ticks(symbol, begin, min(self._desk.now, begin + span), flags, count)
+
+        return self._run("copy_ticks_from", None, copy, (symbol,))
+
+    def copy_ticks_range(self, symbol: str, date_from: Any, date_to: Any, flags: int, /) -> NDArray[np.void] | None:
+        """Ticks between two server times, both included."""
+        c_types("copy_ticks_range", (symbol, str), (flags, int))
+
+        def copy(_: Acting) -> NDArray[np.void]:
+            return self._ticks(symbol, self._utc(date_from), min(self._desk.now, self._utc(date_to)), flags, None)
+
+        return self._run("copy_ticks_range", None, copy, (symbol,))
+
+    def _ticks(self, symbol: str, begin: float, end: float, flags: int, count: int | None) -> NDArray[np.void]:
+        series = self._series(symbol)
+        trades = flags == Constants.COPY_TICKS_TRADE
+        quotes = [] if trades or end < begin else series.ticks(math.nextafter(begin, -math.inf), end)
+        return answers.ticks(quotes[:count], self._desk.broker.terms.clock)
+
+    def market_book_add(self, symbol: str, /) -> bool:
+        """Subscribe to the depth of a symbol; False for an unknown one."""
+
+        def add(_: Acting) -> bool:
+            self._booked.add(self._series(symbol).facts.name)
+            return True
+
+        return self._run("market_book_add", failure=False, body=add, symbols=(symbol,))
+
+    def market_book_release(self, symbol: str, /) -> bool:
+        """Cancel the subscription; False when there is none."""
+
+        def release(_: Acting) -> bool:
+            if symbol not in self._booked:
+                raise Failed(CALL_FAILED)
+            self._booked.discard(symbol)
+            return True
+
+        return self._run("market_book_release", failure=False, body=release, symbols=(symbol,))
+
+    def market_book_get(self, symbol: str, /) -> tuple[Struct, ...] | None:
+        """Depth of a subscribed symbol: one price a side where liquidity is limited, else ()."""
+
+        def get(_: Acting) -> tuple[Struct, ...]:
+            facts = self._series(symbol).facts
+            if symbol not in self._booked:
+                raise Failed(CALL_FAILED)
+            quote = self._desk.quote(symbol)
+            return () if quote is None else answers.book(quote, facts)
+
+        return self._run("market_book_get", None, get, (symbol,))
+
+    def _utc(self, date: Any) -> float:
+        return self._desk.broker.terms.clock.utc(moment_of(date))
 
     def _bars(self, symbol: str, timeframe: int, count: int) -> Bars:
         series = self._series(symbol)
         seconds = timeframe_seconds(timeframe)
         if seconds is None or count < 1 or count >= answers.MAX_BARS:
             raise Failed(BAD_PARAMS)
-        return series.bars(seconds, self._desk.now, count, self._desk.broker.terms.offset)
+        now = self._desk.now
+        if now < self._asked.setdefault((symbol, seconds), now) + self._desk.broker.habits.history_load:
+            raise Failed(CALL_FAILED)  # the first question starts the download (C20)
+        return series.bars(seconds, now, count, self._desk.broker.terms.clock.ahead(now))
 
     def _bars_since(self, symbol: str, timeframe: int, since: float, before: int) -> Bars:
         """Bars from ``before`` bars before ``since`` on, as far as the terminal keeps them."""
@@ -142,7 +231,7 @@ class Reads(Calls):
         return self._bars(symbol, timeframe, min(wanted, answers.MAX_BARS - 1))
 
     def _rates(self, bars: Bars) -> NDArray[np.void]:
-        return answers.rates(bars, self._desk.broker.terms.offset)
+        return answers.rates(bars, self._desk.broker.terms.clock)
 
 
 def _spoiled(tick: Struct, seen: int) -> Struct:

@@ -22,6 +22,7 @@ class PositionRow:
     comment: str
     time_msc: int
     time_update_msc: int
+    swap: float = 0.0
 
     @property
     def sign(self) -> int:
@@ -31,7 +32,11 @@ class PositionRow:
 
 @dataclass(frozen=True, slots=True)
 class OrderRow:
-    """A filled order of the history. Nothing waits in this broker: a market order is filled or rejected at once."""
+    """An order that waits, or one of the history.
+
+    ``volume`` is what was asked for, ``rest`` what is not filled. ``due`` is when a market order that waits is filled
+    (UTC seconds, 0 for a pending order), ``expiration`` when a pending one ends (UTC seconds, 0 never).
+    """
 
     ticket: int
     position_id: int
@@ -46,11 +51,23 @@ class OrderRow:
     reason: int
     comment: str
     time_msc: int
+    done_msc: int
+    state: int
+    rest: float = 0.0
+    type_time: int = 0
+    expiration: float = 0.0
+    position_by: int = 0
+    due: float = 0.0
+
+    @property
+    def waits(self) -> bool:
+        """True while it is among the terminal's active orders."""
+        return self.state in {1, 3}  # placed, partially filled
 
 
 @dataclass(frozen=True, slots=True)
 class DealRow:
-    """An execution; type 2 is a balance operation."""
+    """An execution; type 2 is a balance operation. Its money is profit, commission and swap together."""
 
     ticket: int
     order_ticket: int
@@ -65,6 +82,8 @@ class DealRow:
     reason: int
     comment: str
     time_msc: int
+    commission: float = 0.0
+    swap: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ class State:
         self.meta = self._store.meta()
         self.positions: dict[int, PositionRow] = {row.ticket: row for row in self._store.rows(PositionRow)}
         self.orders: dict[int, OrderRow] = {row.ticket: row for row in self._store.rows(OrderRow)}
+        self.waiting: dict[int, OrderRow] = {row.ticket: row for row in self.orders.values() if row.waits}
         self.deals: list[DealRow] = []
         self.deals_of: dict[int, list[DealRow]] = {}
         self.balance = 0.0
@@ -38,7 +39,7 @@ class State:
     def _book(self, row: DealRow) -> None:
         self.deals.append(row)
         self.deals_of.setdefault(row.position_id, []).append(row)
-        self.balance = round(self.balance + row.profit, DIGITS)
+        self.balance = round(self.balance + row.profit + row.commission + row.swap, DIGITS)
 
     def ticket(self) -> int:
         """The next number; orders, deals, faults and late orders share one sequence."""
@@ -60,6 +61,11 @@ class State:
                 self.version += 1
             case OrderRow():
                 self.orders[row.ticket] = row
+                self.version += 1
+                if row.waits:
+                    self.waiting[row.ticket] = row
+                else:
+                    self.waiting.pop(row.ticket, None)
             case DealRow():
                 self._book(row)
             case FaultRow():

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from dtms_service.terminal.simulated.rows import DealRow, FaultRow, LateRow, OrderRow, PositionRow, Row
 
-FORMAT = 1
+FORMAT = 2
 _WAIT_SECONDS = 10.0
 _TABLES: dict[str, type[Row]] = {
     "positions": PositionRow,

@@ -52,6 +52,7 @@ def fill(kind: type[Struct], values: dict[str, Any], blank: Sequence[Any]) -> St
 
 
 Tick = _struct("Tick", "time bid ask last volume time_msc flags volume_real")
+BookInfo = _struct("BookInfo", "type price volume volume_dbl")
 TradePosition = _struct(
     "TradePosition",
     "ticket time time_msc time_update time_update_msc type magic identifier reason volume price_open sl "
@@ -135,3 +136,15 @@ RATES_DTYPE = [
     ("real_volume", "<u8"),
 ]
 """Row of ``copy_rates_*``: packed, 60 bytes."""
+
+TICKS_DTYPE = [
+    ("time", "<i8"),
+    ("bid", "<f8"),
+    ("ask", "<f8"),
+    ("last", "<f8"),
+    ("volume", "<u8"),
+    ("time_msc", "<i8"),
+    ("flags", "<u4"),
+    ("volume_real", "<f8"),
+]
+"""Row of ``copy_ticks_*``: packed, 60 bytes."""
