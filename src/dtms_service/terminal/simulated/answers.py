@@ -121,7 +121,7 @@ def account(books: Accounting, login: int, time: float, *, experts: bool = True)
         "margin_free": round(equity - margin, 2),
         "margin_level": round(100.0 * equity / margin, 2) if margin else 0.0,
         "margin_so_call": MARGIN_CALL_PERCENT,
-        "margin_so_so": terms.stop_out,
+        "margin_so_so": terms.stop_out_percent,
         "name": "Simulated account",
         "server": SERVER,
         "currency": terms.currency,

@@ -312,7 +312,7 @@ class Broker:
 
     def _slipped(self, deal: Deal) -> float:
         """The price with the broker's slippage, against the trader: exponential, a function of seed and next ticket."""
-        mean = self.habits.slippage
+        mean = self.habits.slippage_points
         if not mean or deal.series.facts.execution != Constants.SYMBOL_TRADE_EXECUTION_MARKET:
             return deal.price
         digest = hashlib.blake2b(f"{self.seed}|slip|{self.state.meta['ticket']}".encode(), digest_size=8).digest()

@@ -140,7 +140,7 @@ class Desk:
     def quote(self, symbol: str, time: float | None = None) -> Quote | None:
         """The quote the terminal shows: at ``time``, else now, unless a standing fault has frozen the feed."""
         moment = self.now if time is None else time
-        if self.now < self.selected_at.get(symbol, -math.inf) + self.broker.habits.first_tick:
+        if self.now < self.selected_at.get(symbol, -math.inf) + self.broker.habits.first_tick_s:
             return None
         if self.state.faults:
             for kind in ("stale_ticks", "disconnected", "market_closed"):

@@ -55,12 +55,12 @@ class History(Calls):
     def _lag(self, acting: Acting) -> float:
         """Market seconds by which the records lag behind what has happened (C57)."""
         late = acting["visible_late"].seconds if "visible_late" in acting else None
-        return max(self._desk.broker.habits.visibility_lag, late or 0.0)
+        return max(self._desk.broker.habits.visibility_lag_s, late or 0.0)
 
     def _filter(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[int, str], bool]:
         chosen = position_filter(args, kwargs)
         unknown = "ticket" not in kwargs and kwargs.get("symbol") not in {None, *self._desk.market.series}
-        if unknown and self._desk.broker.habits.unknown_symbol_is_none:
+        if unknown and self._desk.broker.habits.positions_of_unknown_symbol == "none":
             raise Failed(NOT_FOUND)
         return chosen
 
@@ -98,7 +98,7 @@ class History(Calls):
         def get(acting: Acting) -> tuple[Struct, ...]:
             wanted = history_filter(args, kwargs)
             by_ticket = not args and "ticket" in kwargs
-            if by_ticket and not self._desk.broker.habits.deals_by_ticket:
+            if by_ticket and self._desk.broker.habits.deals_by_ticket == "none":
                 raise Failed(BAD_PARAMS)
             position = kwargs.get("position")
             state, lag = self._desk.state, self._lag(acting)

@@ -94,7 +94,7 @@ class Playing:
             money = (bad - position.price_open) * sign * facts.contract_size * position.volume
             worst += money * self._books.money.rate(facts.profit, after) * (_CAUTION if money < 0 else 1 / _CAUTION)
             worst += position.swap
-        return hit, worst <= self._margin_about(after) * _CAUTION * self._broker.terms.stop_out / 100.0
+        return hit, worst <= self._margin_about(after) * _CAUTION * self._broker.terms.stop_out_percent / 100.0
 
     def _symbols(self) -> set[str]:
         held = {position.symbol for position in self._state.positions.values()}
@@ -112,8 +112,8 @@ class Playing:
         """Close the worst position while the margin level is under the broker's limit (C58)."""
         while self._state.positions:
             margin = self._books.margin(time)
-            level = 100.0 * self._books.equity(time) / margin if margin else self._broker.terms.stop_out
-            if level >= self._broker.terms.stop_out:
+            level = 100.0 * self._books.equity(time) / margin if margin else self._broker.terms.stop_out_percent
+            if level >= self._broker.terms.stop_out_percent:
                 return
             held = self._state.positions.values()
             open_now = [each for each in held if self._market.of(each.symbol).is_open(time)]

@@ -94,7 +94,7 @@ class Reads(Calls):
         desk, clock = self._desk, self._desk.broker.terms.clock
         name = self._series(symbol).facts.name
         if name not in desk.selected:
-            if desk.broker.habits.unselected_tick_is_none:
+            if desk.broker.habits.unselected_tick == "none":
                 raise Failed(NOT_FOUND)
             return answers.tick(None, clock)
         frozen = acting["stale_ticks"].armed_at if "stale_ticks" in acting else None
@@ -220,7 +220,7 @@ class Reads(Calls):
         if seconds is None or count < 1 or count >= answers.MAX_BARS:
             raise Failed(BAD_PARAMS)
         now = self._desk.now
-        if now < self._asked.setdefault((symbol, seconds), now) + self._desk.broker.habits.history_load:
+        if now < self._asked.setdefault((symbol, seconds), now) + self._desk.broker.habits.history_load_s:
             raise Failed(CALL_FAILED)  # the first question starts the download (C20)
         return series.bars(seconds, now, count, self._desk.broker.terms.clock.ahead(now))
 

@@ -62,6 +62,8 @@ class ServerClock:
 @lru_cache(maxsize=256)
 def _changes(year: int) -> tuple[float, float]:
     """New York's summer time: from 2 o'clock on the second Sunday of March to 2 o'clock on November's first."""
-    march = datetime(year, 3, 8, 7, tzinfo=UTC)
-    november = datetime(year, 11, 1, 6, tzinfo=UTC)
-    return tuple((day + timedelta(days=(_SUNDAY - day.weekday()) % 7)).timestamp() for day in (march, november))  # type: ignore[return-value]
+    return _sunday(datetime(year, 3, 8, 7, tzinfo=UTC)), _sunday(datetime(year, 11, 1, 6, tzinfo=UTC))
+
+
+def _sunday(earliest: datetime) -> float:
+    return (earliest + timedelta(days=(_SUNDAY - earliest.weekday()) % 7)).timestamp()

@@ -65,7 +65,7 @@ _SYMBOL = (
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The account: money in its currency, ``commission`` per lot and deal, ``stop_out`` in percent of the margin."""
+    """The account: money in its currency, ``commission`` per lot and deal, ``stop_out_percent`` of the margin."""
 
     balance: float
     currency: str
@@ -74,7 +74,7 @@ class Terms:
     fifo_close: bool
     hedge_prohibited: bool
     commission: float
-    stop_out: float
+    stop_out_percent: float
     clock: ServerClock
 
     @property
@@ -93,7 +93,7 @@ class Terms:
             "fifo_close": int(self.fifo_close),
             "hedge_prohibited": int(self.hedge_prohibited),
             "commission": self.commission,
-            "stop_out_percent": self.stop_out,
+            "stop_out_percent": self.stop_out_percent,
             "server_utc_offset": self.clock.base,
             "server_summer_time": int(self.clock.summer),
         }
@@ -103,20 +103,20 @@ class Terms:
 class Habits:
     """How broker and terminal behave where MetaTrader's documentation leaves it open or distributions decide.
 
-    Times in market seconds, 0 for at once; ``requests_per_s`` 0 for no limit; ``slippage`` is a mean in points.
+    Times in market seconds, 0 for at once; ``requests_per_s`` 0 for no limit; ``slippage_points`` is a mean.
     """
 
     latency: bool = False
-    slippage: float = 0.0
+    slippage_points: float = 0.0
     requests_per_s: int = 0
-    visibility_lag: float = 0.0
-    first_tick: float = 0.0
-    history_load: float = 0.0
+    visibility_lag_s: float = 0.0
+    first_tick_s: float = 0.0
+    history_load_s: float = 0.0
     missing_position: int = Constants.TRADE_RETCODE_POSITION_CLOSED
-    api_off_retcode: bool = False
-    unselected_tick_is_none: bool = False
-    unknown_symbol_is_none: bool = False
-    deals_by_ticket: bool = True
+    api_off: str = "error"
+    unselected_tick: str = "zero"
+    positions_of_unknown_symbol: str = "empty"
+    deals_by_ticket: str = "one"
 
 
 def read_terms(account: Mapping[str, Any]) -> Terms:
@@ -132,7 +132,7 @@ def read_terms(account: Mapping[str, Any]) -> Terms:
             fifo_close=flag(account, "fifo_close"),
             hedge_prohibited=flag(account, "hedge_prohibited"),
             commission=number(account, "commission", 0.0, 0.0, 1e6),
-            stop_out=number(account, "stop_out_percent", 50.0, 0.0, 1000.0),
+            stop_out_percent=number(account, "stop_out_percent", 50.0, 0.0, 1000.0),
             clock=ServerClock(_offset(account), flag(account, "server_summer_time")),
         )
     except ValueError as error:
@@ -146,16 +146,16 @@ def read_habits(broker: Mapping[str, Any]) -> Habits:
         known(broker, _BROKER)
         return Habits(
             latency=choice(broker, "latency", "none", ("none", "typical")) == "typical",
-            slippage=number(broker, "slippage_points", 0.0, 0.0, 1e6),
+            slippage_points=number(broker, "slippage_points", 0.0, 0.0, 1e6),
             requests_per_s=whole(broker, "requests_per_s", 0, 0, 1_000_000),
-            visibility_lag=number(broker, "visibility_lag_s", 0.0, 0.0, 60.0),
-            first_tick=number(broker, "first_tick_s", 0.0, 0.0, 3600.0),
-            history_load=number(broker, "history_load_s", 0.0, 0.0, 3600.0),
+            visibility_lag_s=number(broker, "visibility_lag_s", 0.0, 0.0, 60.0),
+            first_tick_s=number(broker, "first_tick_s", 0.0, 0.0, 3600.0),
+            history_load_s=number(broker, "history_load_s", 0.0, 0.0, 3600.0),
             missing_position=MISSING[choice(broker, "missing_position", "closed", MISSING)],
-            api_off_retcode=choice(broker, "api_off", "error", ("error", "retcode")) == "retcode",
-            unselected_tick_is_none=choice(broker, "unselected_tick", "zero", ("zero", "none")) == "none",
-            unknown_symbol_is_none=choice(broker, "positions_of_unknown_symbol", "empty", ("empty", "none")) == "none",
-            deals_by_ticket=choice(broker, "deals_by_ticket", "one", ("one", "none")) == "one",
+            api_off=choice(broker, "api_off", "error", ("error", "retcode")),
+            unselected_tick=choice(broker, "unselected_tick", "zero", ("zero", "none")),
+            positions_of_unknown_symbol=choice(broker, "positions_of_unknown_symbol", "empty", ("empty", "none")),
+            deals_by_ticket=choice(broker, "deals_by_ticket", "one", ("one", "none")),
         )
     except ValueError as error:
         message = f"simulator.broker.{error}"

@@ -191,7 +191,7 @@ class Trading(Calls):
 
     def _forced(self, request: Struct, acting: Acting) -> Struct | None:
         """The answer of a switch, a fault or the limit of requests, before anybody looks at the order (C43, C47)."""
-        if "api_off" in acting and not self._desk.broker.habits.api_off_retcode:
+        if "api_off" in acting and self._desk.broker.habits.api_off == "error":
             raise Failed(API_OFF)
         if "api_off" in acting or "autotrading_off" in acting:
             return self._answer(request, Constants.TRADE_RETCODE_CLIENT_DISABLES_AT, sent=False)
