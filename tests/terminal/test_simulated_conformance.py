@@ -1,4 +1,7 @@
-"""The conformance list of the MetaTrader5 reference, C01 to C60, as far as this simulator offers the function."""
+"""The conformance list of the MetaTrader5 reference by its numbers: calls, reads and everyday orders.
+
+The other kinds of account, symbol and habit are in ``test_simulated_conformance_modes``.
+"""
 
 from __future__ import annotations
 
@@ -31,27 +34,36 @@ def terminal(tmp_path: Path) -> SimulatedTerminal:
     return found
 
 
-def test_c01_c02_every_call_before_initialize_fails_without_a_link(tmp_path: Path) -> None:
+def test_c01_every_call_before_initialize_fails_without_a_link(tmp_path: Path) -> None:
     terminal = open_backend(options(tmp_path))
     calls: list[tuple[Any, Any]] = [
         (terminal.account_info, None),
         (terminal.terminal_info, None),
         (terminal.positions_get, None),
         (terminal.positions_total, None),
+        (terminal.orders_get, None),
         (terminal.symbols_total, None),
         (terminal.symbols_get, None),
         (lambda: terminal.symbol_info("EURUSD"), None),
         (lambda: terminal.symbol_select("EURUSD", True), False),
+        (lambda: terminal.market_book_add("EURUSD"), False),
+        (lambda: terminal.market_book_get("EURUSD"), None),
         (lambda: terminal.copy_rates_from_pos("EURUSD", 1, 0, 1), None),
+        (lambda: terminal.copy_ticks_range("EURUSD", 0, 1, -1), None),
         (lambda: terminal.order_send({}), None),
         (lambda: terminal.order_check({}), None),
         (lambda: terminal.history_deals_get(0, 1), None),
         (terminal.login, False),
-        (terminal.version, (0, 0, "")),
     ]
     for call, failure in calls:
         assert call() == failure
         assert terminal.last_error() == NO_LINK
+
+
+def test_c02_the_version_before_initialize_is_zeros(tmp_path: Path) -> None:
+    terminal = open_backend(options(tmp_path))
+    assert terminal.version() == (0, 0, "")
+    assert terminal.last_error() == NO_LINK
 
 
 def test_c03_shutdown_is_always_true_and_cuts_the_link(terminal: SimulatedTerminal) -> None:
@@ -78,20 +90,39 @@ def test_c05_no_positions_is_an_empty_tuple_not_none(terminal: SimulatedTerminal
     assert terminal.orders_total() == 0
 
 
-def test_c06_to_c10_filters_of_positions_get(terminal: SimulatedTerminal) -> None:
-    euro, pound = market_order(terminal, "BUY", 0.1).order, market_order(terminal, "SELL", 0.1, "GBPUSD").order
+def pair(terminal: SimulatedTerminal) -> tuple[int, int]:
+    """Tickets of a position in EURUSD and one in GBPUSD."""
+    return market_order(terminal, "BUY", 0.1).order, market_order(terminal, "SELL", 0.1, "GBPUSD").order
 
-    def tickets(**filters: Any) -> list[int]:
-        return [row.ticket for row in terminal.positions_get(**filters)]
 
-    assert tickets() == [euro, pound]
-    assert tickets(ticket=999) == []
+def tickets(terminal: SimulatedTerminal, **filters: Any) -> list[int]:
+    return [row.ticket for row in terminal.positions_get(**filters)]
+
+
+def test_c06_an_unknown_ticket_is_empty_and_no_error(terminal: SimulatedTerminal) -> None:
+    pair(terminal)
+    assert terminal.positions_get(ticket=999) == ()
     assert terminal.last_error() == OK
+
+
+def test_c07_an_unnamed_argument_is_refused(terminal: SimulatedTerminal) -> None:
     assert terminal.positions_get("EURUSD") is None
     assert terminal.last_error() == (-2, "Unnamed arguments not allowed")
-    assert tickets(ticket=euro, symbol="GBPUSD") == [euro]
-    assert tickets(symbol="GBPUSD", group="EUR*") == [pound]
-    assert tickets(foo=1) == [euro, pound]
+
+
+def test_c08_a_ticket_wins_over_a_symbol_and_a_symbol_over_a_group(terminal: SimulatedTerminal) -> None:
+    euro, pound = pair(terminal)
+    assert tickets(terminal, ticket=euro, symbol="GBPUSD") == [euro]
+    assert tickets(terminal, symbol="GBPUSD", group="EUR*") == [pound]
+
+
+def test_c09_an_unknown_keyword_is_ignored(terminal: SimulatedTerminal) -> None:
+    both = list(pair(terminal))
+    assert tickets(terminal, foo=1) == both
+    assert tickets(terminal, magic=7) == both
+
+
+def test_c10_a_ticket_is_a_python_int(terminal: SimulatedTerminal) -> None:
     for wrong in ("5", np.int64(5), 5.0):
         assert terminal.positions_get(ticket=wrong) is None
         assert terminal.last_error() == (-2, 'Invalid "ticket" argument')
@@ -143,14 +174,17 @@ def test_c13_a_naive_datetime_is_local_time(terminal: SimulatedTerminal) -> None
     assert terminal.history_deals_total(local, local) == 1
 
 
-def test_c14_c15_unknown_symbols(terminal: SimulatedTerminal) -> None:
+def test_c14_an_unknown_symbol_has_no_facts(terminal: SimulatedTerminal) -> None:
     assert terminal.symbol_info("NOPE") is None
     assert terminal.last_error() == (-4, "Terminal: Not found")
     assert terminal.symbol_info_tick("NOPE") is None
-    assert terminal.symbol_select("NOPE", True) is False
-    assert terminal.last_error() == (-1, "Terminal: Call failed")
     assert terminal.symbol_info("X" * 30) is None
     assert terminal.last_error() == (-2, 'Invalid "symbol" argument')
+
+
+def test_c15_an_unknown_symbol_cannot_be_selected(terminal: SimulatedTerminal) -> None:
+    assert terminal.symbol_select("NOPE", True) is False
+    assert terminal.last_error() == (-1, "Terminal: Call failed")
 
 
 def test_c16_a_symbol_with_a_position_stays_in_market_watch(terminal: SimulatedTerminal) -> None:
@@ -200,24 +234,35 @@ def test_c21_rates_take_no_keywords_and_no_wrong_types(terminal: SimulatedTermin
         terminal.copy_rates_from_pos("EURUSD", "M1", 0, 1)  # type: ignore[arg-type]
 
 
-def test_c22_c23_c24_wrong_types_in_a_request_never_leave(terminal: SimulatedTerminal) -> None:
-    for field, wrong in (
-        ("volume", 1),
-        ("sl", np.float32(1.0)),
-        ("magic", 1.0),
-        ("position", np.int64(1)),
-        ("position", "1"),
-        ("comment", "x" * 30),
-        ("comment", None),
-    ):
-        assert market_order(terminal, "BUY", 0.1, **{field: wrong}) is None, field
-        assert terminal.last_error() == (-2, f'Invalid "{field}" argument')
+def refused_argument(terminal: SimulatedTerminal, **field: Any) -> tuple[int, str]:
+    """The error of an order that the package does not even send."""
+    assert market_order(terminal, "BUY", 0.1, **field) is None
+    error = terminal.last_error()
+    assert terminal.positions_total() == 0
+    return error
+
+
+def test_c22_a_volume_is_a_float(terminal: SimulatedTerminal) -> None:
+    assert refused_argument(terminal, volume=1) == (-2, 'Invalid "volume" argument')
+    assert refused_argument(terminal, sl=np.float32(1.0)) == (-2, 'Invalid "sl" argument')
+    assert market_order(terminal, "BUY", np.float64(0.1)).retcode == 10009
+
+
+def test_c23_a_comment_has_at_most_29_characters(terminal: SimulatedTerminal) -> None:
+    assert refused_argument(terminal, comment="x" * 30) == (-2, 'Invalid "comment" argument')
+    assert refused_argument(terminal, comment=None) == (-2, 'Invalid "comment" argument')
+    assert market_order(terminal, "BUY", 0.1, comment="x" * 29).retcode == 10009
+
+
+def test_c24_a_request_is_a_dict_of_plain_numbers(terminal: SimulatedTerminal) -> None:
+    assert refused_argument(terminal, position=np.int64(1)) == (-2, 'Invalid "position" argument')
+    assert refused_argument(terminal, position="1") == (-2, 'Invalid "position" argument')
+    assert refused_argument(terminal, magic=1.0) == (-2, 'Invalid "magic" argument')
     assert terminal.order_send([1]) is None
     assert terminal.last_error() == (-2, "Invalid arguments")
     with pytest.raises(SystemError):
         market_order(terminal, "BUY", 0.1, magic=-1)
-    assert terminal.positions_total() == 0
-    assert market_order(terminal, "BUY", np.float64(0.1), comment="x" * 29, foo=1).retcode == 10009
+    assert market_order(terminal, "BUY", 0.1, foo=1).retcode == 10009
 
 
 def test_c25_a_request_is_a_dict_or_keywords_never_both(terminal: SimulatedTerminal) -> None:
@@ -237,20 +282,27 @@ def test_c26_order_check_projects_the_money_and_changes_nothing(terminal: Simula
     assert terminal.order_check(action=1, symbol="EURUSD", volume=0.001, type=0).retcode == 10014
 
 
-def test_c27_c28_an_opening_order(terminal: SimulatedTerminal) -> None:
+def test_c27_an_opening_order(terminal: SimulatedTerminal) -> None:
     result = market_order(terminal, "BUY", 0.1, magic=445_401_700_000_123, comment="D7")
     assert (result.retcode, result.volume, result.price, result.bid, result.ask) == (10009, 0.1, 1.1001, 1.1, 1.1001)
     assert result.comment == "Request executed"
     assert result.deal not in {0, result.order}
     assert result.request_id > 0
-    assert len(result.request) == 17
-    assert (result.request.magic, result.request.sl, result.request.position) == (445_401_700_000_123, 0.0, 0)
     (position,) = terminal.positions_get()
     assert (position.ticket, position.identifier, position.reason) == (result.order, result.order, 3)
     assert (position.magic, position.comment, position.price_current) == (445_401_700_000_123, "D7", 1.1)
     (deal,) = terminal.history_deals_get(position=result.order)
     assert (deal.entry, deal.type, deal.reason, deal.order) == (0, 0, 3, result.order)
     assert market_order(terminal, "SELL", 0.1).price == 1.1
+
+
+def test_c28_the_request_comes_back_with_all_its_fields(terminal: SimulatedTerminal) -> None:
+    request = market_order(terminal, "BUY", 0.1, magic=445_401_700_000_123).request
+    assert request._asdict() == {
+        "action": 1, "magic": 445_401_700_000_123, "order": 0, "symbol": "EURUSD", "volume": 0.1, "price": 0.0,
+        "stoplimit": 0.0, "sl": 0.0, "tp": 0.0, "deviation": 0, "type": 0, "type_filling": 0, "type_time": 0,
+        "expiration": 0, "comment": "", "position": 0, "position_by": 0,
+    }  # fmt: skip
 
 
 def test_c29_a_full_close(terminal: SimulatedTerminal) -> None:
@@ -276,14 +328,10 @@ def test_c30_a_partial_close_keeps_ticket_and_identifier(terminal: SimulatedTerm
     assert terminal.positions_get() == ()
 
 
-def test_c31_c33_c34_closes_that_are_refused(terminal: SimulatedTerminal) -> None:
+def test_c31_no_more_is_closed_than_there_is(terminal: SimulatedTerminal) -> None:
     ticket = market_order(terminal, "BUY", 0.1).order
     assert market_order(terminal, "SELL", 0.2, position=ticket).retcode == 10038
-    same = market_order(terminal, "BUY", 0.1, position=ticket)
-    assert (same.retcode, same.order, same.deal, same.price, same.request_id) == (10013, 0, 0, 0.0, 0)
-    assert market_order(terminal, "SELL", 0.1, position=ticket + 1000).retcode == 10036
-    assert market_order(terminal, "SELL", 0.1, symbol="GBPUSD", position=ticket).retcode == 10013
-    assert terminal.positions_total() == 1
+    assert terminal.positions_get()[0].volume == 0.1
 
 
 def test_c32_without_position_an_opposite_order_opens_another_one(terminal: SimulatedTerminal) -> None:
@@ -292,17 +340,39 @@ def test_c32_without_position_an_opposite_order_opens_another_one(terminal: Simu
     assert [row.type for row in terminal.positions_get()] == [0, 1]
 
 
-def test_c35_c36_c37_a_change_of_levels(terminal: SimulatedTerminal) -> None:
+def test_c33_a_close_of_the_same_direction_never_leaves(terminal: SimulatedTerminal) -> None:
+    ticket = market_order(terminal, "BUY", 0.1).order
+    same = market_order(terminal, "BUY", 0.1, position=ticket)
+    assert (same.retcode, same.order, same.deal, same.price, same.request_id) == (10013, 0, 0, 0.0, 0)
+    assert market_order(terminal, "SELL", 0.1, symbol="GBPUSD", position=ticket).retcode == 10013
+    assert terminal.positions_total() == 1
+
+
+def test_c34_a_position_that_is_gone(terminal: SimulatedTerminal) -> None:
+    ticket = market_order(terminal, "BUY", 0.1).order
+    market_order(terminal, "SELL", 0.1, position=ticket)
+    assert market_order(terminal, "SELL", 0.1, position=ticket).retcode == 10036
+    assert terminal.order_send(action=6, position=ticket, sl=1.0).retcode == 10036
+
+
+def test_c35_a_change_of_levels_answers_with_zeros(terminal: SimulatedTerminal) -> None:
     ticket = market_order(terminal, "BUY", 0.1, sl=1.09, tp=1.12).order
     result = terminal.order_send(action=6, position=ticket, symbol="EURUSD", sl=1.095, tp=1.12)
     assert (result.retcode, result.comment) == (10009, "Request executed")
     assert tuple(result[1:7]) == (0, 0, 0.0, 0.0, 0.0, 0.0)
     assert result.request_id > 0
-    assert terminal.order_send(action=6, position=ticket, sl=1.095, tp=1.12).retcode == 10025
+
+
+def test_c36_a_level_that_is_not_named_is_removed(terminal: SimulatedTerminal) -> None:
+    ticket = market_order(terminal, "BUY", 0.1, sl=1.09, tp=1.12).order
     assert terminal.order_send(action=6, position=ticket, sl=1.096).retcode == 10009
     (position,) = terminal.positions_get()
     assert (position.sl, position.tp) == (1.096, 0.0)
-    assert terminal.order_send(action=6, position=ticket + 1000, sl=1.0).retcode == 10036
+
+
+def test_c37_levels_that_stay_change_nothing(terminal: SimulatedTerminal) -> None:
+    ticket = market_order(terminal, "BUY", 0.1, sl=1.09, tp=1.12).order
+    assert terminal.order_send(action=6, position=ticket, sl=1.09, tp=1.12).retcode == 10025
 
 
 @pytest.mark.parametrize(

@@ -211,16 +211,20 @@ class Trading(Calls):
     def _execute(self, request: Struct, judged: Judged, acting: Acting) -> Struct:
         desk = self._desk
         retcode = Constants.TRADE_RETCODE_DONE
+        quote = desk.market.of(self._symbol_of(request)).quote(desk.now)  # asked before the position is gone
         if isinstance(judged, Deal):
             judged = _altered(judged, acting)
             if "placed" in acting:
                 filled = desk.broker.place(judged, desk.now + (acting["placed"].seconds or 0.0), desk.now)
                 desk.save()
-                return self._answer(request, Constants.TRADE_RETCODE_PLACED, sent=True, text=_DONE, filled=filled)
+                return self._answer(
+                    request, Constants.TRADE_RETCODE_PLACED, sent=True, text=_DONE, filled=filled, quote=quote
+                )
             retcode = Constants.TRADE_RETCODE_DONE_PARTIAL if judged.rest else retcode
         done = desk.execute(judged)
         desk.save()
-        return self._answer(request, retcode, sent=True, text=_DONE, filled=done)
+        shown = None if done is None else quote
+        return self._answer(request, retcode, sent=True, text=_DONE, filled=done, quote=shown)
 
     def _delay_order(self, request: Struct, fault: FaultRow) -> None:
         state = self._desk.state
@@ -239,13 +243,11 @@ class Trading(Calls):
     ) -> Struct:
         """A result. Only an order carries numbers (C35); what never left has no ``request_id`` (C33).
 
-        ``quote`` is the fresh price of a requote.
+        ``quote`` is the price of now, which goes with an execution and with a requote.
         """
         self._requests += sent
         number = self._requests if sent else 0
         comment = _TEXTS.get(retcode, f"Retcode {retcode}") if text is None else text
-        if filled is not None:
-            quote = self._desk.market.of(self._symbol_of(request)).quote(self._desk.now)
         bid, ask = (0.0, 0.0) if quote is None else (quote.bid, quote.ask)
         order, deal, volume, price = (0, 0, 0.0, 0.0) if filled is None else astuple(filled)
         return OrderSendResult((retcode, deal, order, volume, price, bid, ask, comment, number, 0, request))
