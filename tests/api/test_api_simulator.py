@@ -132,7 +132,9 @@ async def test_another_clock_than_the_stepped_one_is_409(http, authority, monkey
 
 async def test_faults_are_armed_as_said_and_cleared(http, market):
     await http.post("/simulator/faults", json={"kind": "reply_lost_executed", "count": 2, "symbol": "EURUSD"})
-    assert market.faults == [{"kind": "reply_lost_executed", "count": 2, "symbol": "EURUSD"}]
+    narrow = {"kind": "read_omits_ticket", "seconds": 5.0, "call": "positions_get", "ticket": 123456, "seed": 3}
+    await http.post("/simulator/faults", json=narrow)
+    assert market.faults == [{"kind": "reply_lost_executed", "count": 2, "symbol": "EURUSD"}, narrow]
     await http.delete("/simulator/faults")
     assert market.faults == []
 

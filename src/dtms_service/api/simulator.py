@@ -70,7 +70,7 @@ class AdvanceIn(_Body):
 
 
 class FaultIn(_Body):
-    """A fault to arm; all but ``kind`` optional."""
+    """A fault to arm; all but ``kind`` optional. ``call`` and ``ticket`` narrow it to one function, one position."""
 
     kind: str = Field(min_length=1, max_length=64)
     count: int | None = Field(default=None, ge=1, le=1_000_000)
@@ -79,6 +79,8 @@ class FaultIn(_Body):
     symbol: str | None = Field(default=None, min_length=1, max_length=32)
     retcode: int | None = Field(default=None, ge=0, le=99_999)
     seed: int | None = Field(default=None, ge=0, le=TICKET_MAX)
+    call: str | None = Field(default=None, min_length=1, max_length=64)
+    ticket: int | None = Field(default=None, ge=1, le=TICKET_MAX)
 
 
 _OPEN, _CHANGE = TypeAdapter(OpenIn), TypeAdapter(ChangeIn)

@@ -151,7 +151,7 @@ class Control:
         desk.save()
         return {
             name: getattr(fault, name)
-            for name in ("id", "kind", "count", "probability", "seconds", "symbol", "retcode", "seed")
+            for name in ("id", "kind", "count", "probability", "seconds", "symbol", "retcode", "seed", "call", "ticket")
         }
 
     def clear_faults(self) -> dict[str, Any]:
