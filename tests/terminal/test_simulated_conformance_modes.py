@@ -74,8 +74,9 @@ def test_c20_the_first_question_for_bars_fails_while_they_load(tmp_path: Path) -
     assert terminal.copy_rates_from_pos("EURUSD", terminal.TIMEFRAME_M5, 0, 1) is None, "each timeframe loads itself"
 
 
-def test_c32_on_a_netting_account_an_opposite_order_reduces_or_turns_around(tmp_path: Path) -> None:
-    terminal = flat_market(tmp_path, account={"margin_mode": "netting"})
+@pytest.mark.parametrize("mode", ["netting", "exchange"])
+def test_c32_on_a_netting_account_an_opposite_order_reduces_or_turns_around(tmp_path: Path, mode: str) -> None:
+    terminal = flat_market(tmp_path, account={"margin_mode": mode})
     first = market_order(terminal, "BUY", 0.3).order
     market_order(terminal, "SELL", 0.1)
     (row,) = positions(terminal)

@@ -56,7 +56,7 @@ _BROKER = (
     "latency", "slippage_points", "requests_per_s", "visibility_lag_s", "first_tick_s", "history_load_s",
     "missing_position", "api_off", "unselected_tick", "positions_of_unknown_symbol", "deals_by_ticket",
 )  # fmt: skip
-_SYMBOL = (
+SYMBOL_FIELDS = (
     "name", "execution", "filling", "trade_mode", "close_by", "stops_level", "least_stop_level", "freeze_level",
     "volume_min", "volume_max", "volume_step", "volume_limit", "liquidity", "margin_initial", "margin_hedged",
     "margin_hedged_use_leg", "swap_mode", "swap_long", "swap_short", "swap_triple_day",
@@ -177,7 +177,7 @@ def read_contracts(symbols: Sequence[Mapping[str, Any]]) -> Mapping[str, Mapping
 def tuned(facts: Contract, told: Mapping[str, Any]) -> Contract:
     """A contract as an entry of ``simulator.symbols`` wants it. Raises ``ValueError``."""
     try:
-        known(told, _SYMBOL)
+        known(told, SYMBOL_FIELDS)
         close_by = flag(told, "close_by", default=True)
         changed = replace(
             facts,
