@@ -1,25 +1,60 @@
-"""A backend for link tests: does what its name says, in the child or in line."""
+"""A backend for link and gateway tests: does what its name says or what its script says, in the child or in line.
+
+``options["script"]`` maps a function (or function and first argument, ``symbol_info EURUSD``) to its answers, the last
+one for ever: ``{"struct": {...}}``, ``{"structs": [...]}``, ``{"value": JSON}``, each with an optional ``error`` (code,
+text), or ``{"raises": text}``. A function that has no script is one of the class below.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections import namedtuple
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
+
+SUCCESS = (1, "Success")
 
 
 def open_backend(options: Mapping[str, Any], **_timing: object) -> Scripted:
     if "refuse" in options:
         raise ValueError(options["refuse"])
-    return Scripted()
+    return Scripted(options.get("script", {}))
 
 
 class Scripted:
+    def __init__(self, script: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        self._error = SUCCESS
+        self._script = {name: list(answers) for name, answers in script.items()}
+        for name in {line.partition(" ")[0] for line in script}:
+            setattr(self, name, partial(self._answer, name))
+
+    def _answer(self, name: str, *args: object, **_kwargs: object) -> object:
+        answers = self._script.get(f"{name} {args[0]}" if args else name) or self._script[name]
+        return self._play(answers[0] if len(answers) == 1 else answers.pop(0))
+
+    def _play(self, line: Mapping[str, Any]) -> object:
+        if "raises" in line:
+            raise SystemError(line["raises"])
+        self._error = tuple(line.get("error", SUCCESS))
+        if "struct" in line:
+            return struct(line["struct"])
+        if "structs" in line:
+            return tuple(struct(fields) for fields in line["structs"])
+        return line.get("value")
+
     def last_error(self) -> tuple[int, str]:
-        return 1, "Success"
+        return self._error
 
     def shutdown(self) -> bool:
+        return True
+
+    def initialize(self) -> bool:
+        return True
+
+    def symbol_select(self, _symbol: str) -> bool:
         return True
 
     def echo(self, value: object) -> object:
@@ -44,3 +79,8 @@ class Scripted:
     def fail(self) -> None:
         message = "returned a result with an exception set"
         raise SystemError(message)
+
+
+def struct(fields: Mapping[str, Any]) -> Any:
+    """What MetaTrader answers with: a tuple whose fields have names."""
+    return namedtuple("Struct", fields)(**fields)

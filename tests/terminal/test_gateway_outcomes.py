@@ -2,63 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from gateway_kit import Terminal, simulated
 
 from dtms_service.domain.orders import ClosePosition, ModifyStops
-from dtms_service.domain.outcome import Done, Outcome, Refused, Unknown
+from dtms_service.domain.outcome import Done, Refused, Unknown
 from dtms_service.domain.values import DealEntry, DealReason, Side, Timeframe
 from dtms_service.market.snapshot import Needs
 from dtms_service.terminal import offset, retcodes
-from dtms_service.terminal.gateway import Gateway
-from dtms_service.terminal.link import Call, InlineLink, Reply
 from dtms_service.terminal.requests import FOK, IOC, RETURN, fillings
-from dtms_service.terminal.simulator import SimulatorControl
-
-ACCOUNT = {"balance": 1e5, "currency": "USD", "leverage": 100, "margin_mode": "hedging", "fifo_close": False}
-AHEAD_H = 3
-
-
-class Recorded(InlineLink):
-    """Remembers requests."""
-
-    requests: list[Sequence[Call]]
-
-    async def ask(self, calls: Sequence[Call], deadline: float, *, urgent: bool = False) -> Outcome[Reply]:
-        self.requests.append(calls)
-        return await super().ask(calls, deadline, urgent=urgent)
-
-
-@dataclass
-class Terminal:
-    gateway: Gateway
-    simulator: SimulatorControl
-    link: Recorded
-    now: float = 0.0
-
-    async def opened(self, side: str = "BUY", **body: Any) -> int:
-        answer = await self.simulator.open_position({"symbol": "EURUSD", "side": side, "volume": 0.1, **body})
-        return int(answer["ticket"])
 
 
 @pytest.fixture
 async def terminal(tmp_path: Path) -> AsyncIterator[Terminal]:
-    options = {"state_dir": str(tmp_path), "market": "synthetic", "seed": 3, "clock": "stepped", "start": None}
-    options["account"] = {**ACCOUNT, "server_utc_offset": AHEAD_H}
-    link = Recorded("dtms_service.terminal.simulated.backend", options, wall=lambda: 0.0, sleep=lambda _: None)
-    link.requests = []
-    found = Terminal(
-        Gateway(link, kind="simulated", now=lambda: found.now, broker_offset=AHEAD_H * 3600.0),
-        SimulatorControl(link),
-        link,
-    )
-    assert isinstance(await found.gateway.connect(), Done)
-    found.now = float((await found.simulator.clock())["now"])
-    assert isinstance(await found.gateway.specs(["EURUSD"]), Done)
+    found = await simulated(tmp_path)
     yield found
     await found.gateway.close()
 

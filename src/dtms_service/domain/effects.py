@@ -27,6 +27,10 @@ from dtms_service.domain.trade import (
 )
 from dtms_service.domain.values import Timeframe
 
+_PACE = frozenset({"refused: too_many_requests", "refused: send_paused", "refused: order_in_flight"})
+"""Resolutions that say nothing about the order: too many of them went out (10024)."""
+_PACE_S = 1.0
+"""Wait after those; the terminal's own pause doubles for the whole account."""
 _INVALID_STOPS = 10016
 """TRADE_RETCODE_INVALID_STOPS: the stop is too near the price."""
 
@@ -86,8 +90,10 @@ def replied(intent: Intent, outcome: Outcome[Fill], now: float) -> Intent:
             return replace(
                 intent, state=IntentState.REJECTED, resolved_at=now, retcode=retcode, resolution=f"refused: {code}"
             )
-        case Unknown(code=code, retcode=retcode):
-            return replace(intent, state=IntentState.UNKNOWN, retcode=retcode, resolution=f"unknown: {code}")
+        case Unknown(code=code, retcode=retcode, order=order):
+            return replace(
+                intent, state=IntentState.UNKNOWN, retcode=retcode, order=order, resolution=f"unknown: {code}"
+            )
 
 
 def _state_of(intent: Intent, fill: Fill) -> IntentState:
@@ -161,6 +167,7 @@ def _after(
         obligation,
         status=status,
         target=None if intent.kind in STOP_KINDS else obligation.target,
+        uncounted=obligation.uncounted + of_pace(intent),
         too_near=obligation.too_near + (intent.retcode == _INVALID_STOPS),
         next_try_at=now + _wait(obligation, intent, parameters),
     )
@@ -170,8 +177,15 @@ def _wait(obligation: Obligation, intent: Intent, parameters: Parameters) -> flo
     """The back-off after a failure; after the last step the pace of scheduled evaluations (``engine.md`` B7.0)."""
     if intent.state is IntentState.CONFIRMED:
         return 0.0
-    waits = parameters.retry_backoff_s
-    return waits[obligation.attempts - 1] if obligation.attempts <= len(waits) else Timeframe.M15.seconds
+    if of_pace(intent):
+        return _PACE_S
+    waits, failed = parameters.retry_backoff_s, obligation.attempts - obligation.uncounted
+    return waits[failed - 1] if failed <= len(waits) else Timeframe.M15.seconds
+
+
+def of_pace(intent: Intent) -> bool:
+    """True when the order was refused for the account's pace alone, which is no failure of its obligation."""
+    return intent.resolution in _PACE
 
 
 _OUTCOMES: Mapping[IntentState, str] = {

@@ -32,12 +32,14 @@ class Refused:
 class Unknown:
     """No answer can be relied on.
 
-    ``code`` is stable (``timeout``, ``link_down``, ``no_reply``), ``detail`` a sentence.
+    ``code`` is stable (``timeout``, ``link_down``, ``no_reply``), ``detail`` a sentence. ``order`` is the broker's
+    number of an order that was taken without being executed yet (10008), for whoever looks for it later.
     """
 
     code: str
     detail: str
     retcode: int | None = None
+    order: int | None = None
 
 
 Outcome: TypeAlias = Done[T] | Refused | Unknown

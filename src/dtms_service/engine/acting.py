@@ -71,6 +71,11 @@ class Actor:
             if obligation.status is not ObligationStatus.DUE or obligation.next_try_at > scene.now:
                 continue
             answer = plan(trade, obligation, scene, 0, self._parameters)
+            if isinstance(answer, Send) and (wait := self._terminal.wait_of(answer.order)) > 0:
+                # Not journalled, not an attempt: the obligation's own time brings the next cycle.
+                held = replace(obligation, waiting="send_paused", next_try_at=self._clock.now() + wait)
+                trade = effects.with_obligation(trade, obligation, held)
+                continue
             if isinstance(answer, Send) and self._clock.now() - scene.now >= READ_AGAIN_S:
                 renewed = await self._renewed(scene)
                 if renewed is None:
@@ -95,6 +100,8 @@ class Actor:
         read = await self._terminal.snapshot(Needs((scene.position.symbol,), ()))
         if not isinstance(read, Done) or not read.value.connected or not read.value.account.trade_allowed:
             return None
+        if not self._record.owns(read.value.account):
+            return None
         tick = read.value.ticks.get(scene.position.symbol)
         position = next((p for p in read.value.positions if p.identifier == scene.position.identifier), None)
         if tick is None or position is None or _shape(position) != _shape(scene.position):
@@ -112,7 +119,8 @@ class Actor:
         volume = _closed_volume(outcome)
         trade = effects.settled(trade, intent, volume, scene.now, self._parameters)
         told = [effects.action_event(trade, intent, outcome, scene.now)]
-        if not isinstance(outcome, Done) and obligation.attempts + 1 == ALERT_AT_ATTEMPT:
+        failed = not isinstance(outcome, Done) and not effects.of_pace(intent)
+        if failed and obligation.attempts + 1 - obligation.uncounted == ALERT_AT_ATTEMPT:
             told.append(reconcile.alert(trade, scene.now, "obligation_failing", effects.describe(intent, trade)))
         self._reply = _Reply(trade, tuple(told), intent)
         await self.store_reply()

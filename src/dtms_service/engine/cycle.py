@@ -23,13 +23,15 @@ from dtms_service.domain.view import Missing
 from dtms_service.engine.acting import Actor
 from dtms_service.engine.markets import Markets
 from dtms_service.engine.ports import Clock, Terminal
-from dtms_service.engine.record import Record
+from dtms_service.engine.record import Record, name_of
 from dtms_service.engine.settling import Settler
 from dtms_service.engine.watching import Watches
 from dtms_service.market.snapshot import Needs, Snapshot
 
 log = logging.getLogger(__name__)
 
+CLOCK_MOVED = "clock_moved"
+"""Code of a read after which the times of all earlier bars are wrong."""
 SPEC_S = 900.0
 """Seconds after which contract facts are read again."""
 
@@ -126,10 +128,12 @@ class Cycle:
         known = tuple(symbol for symbol in symbols if symbol in self._specs)
         read = await self._terminal.snapshot(Needs(known, self._markets.needs(known, started)))
         if not isinstance(read, Done):
+            if read.code == CLOCK_MOVED:
+                self._markets.forget()
             return CycleResult(time=started, code=read.code, detail=read.detail)
         account = read.value.account
-        if not self._is_our_account(account):
-            detail = f"the terminal is logged in to {account.login}@{account.server}"
+        if not self._record.owns(account):
+            detail = f"the terminal is logged in to {name_of(account)}"
             return CycleResult(time=started, code="account_mismatch", detail=detail, account=account)
         if not read.value.connected:
             detail = "the terminal has no link to its broker; what it shows is old"
@@ -142,10 +146,6 @@ class Cycle:
         unsettled = {intent.trade_id for intent in book.intents.values()}
         watched = (t for t in book.trades.values() if not t.state.final or t.trade_id in unsettled)
         return tuple(sorted({trade.symbol for trade in watched if trade.verified_at is not None}))
-
-    def _is_our_account(self, account: Account) -> bool:
-        pinned = self._record.facts.get("account")
-        return pinned is None or pinned == f"{account.login}@{account.server}"
 
     def _switched(self, snapshot: Snapshot) -> tuple[Event, ...]:
         """An alert when programs may not trade any more, and one when they may again."""

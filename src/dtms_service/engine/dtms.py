@@ -22,7 +22,7 @@ from dtms_service.engine.explaining import explain
 from dtms_service.engine.markets import Markets
 from dtms_service.engine.ports import Clock, Ledger, MovableClock, SimulatedMarket, Terminal
 from dtms_service.engine.readiness import Phase, Readiness, Reason, Report
-from dtms_service.engine.record import Record
+from dtms_service.engine.record import ACCOUNT, BROKER_OFFSET, Record, name_of
 from dtms_service.engine.registrar import Registered, Registrar
 from dtms_service.engine.schedule import Cadence
 
@@ -154,7 +154,7 @@ class Dtms:
         if self._claim is not None:
             self._claim(account)
         self.readiness.phase = Phase.RECONCILING
-        await self._record.write(facts=self._pin(account))
+        await self._pin(account)
         own = await self._terminal.deals_since(0.0)
         self._record.skip_magics([deal.magic for deal in own.value] if isinstance(own, Done) else None)
         await self._cycle.settler.adopt(self._clock.now())
@@ -273,6 +273,8 @@ class Dtms:
                 return CycleResult(time=self._last, code=account.code, detail=account.detail)
         async with self._record.lock:
             result = await self._cycle.run()
+            if result.account is not None:
+                await self._pin(result.account)
         self._note(result)
         return result
 
@@ -306,17 +308,20 @@ class Dtms:
     async def _connected(self) -> Account | None:
         """The account, after as many attempts as it takes; None when the service is told to stop first."""
         attempt = 0
+        stored = self._record.facts.get(BROKER_OFFSET)
+        if stored is not None:
+            self._terminal.assume_offset(float(stored))
         while not self._stopping.is_set():
             answer = await self._terminal.connect()
             if isinstance(answer, Done):
                 if isinstance(self._clock, MovableClock) and self._simulator is not None:
                     self._clock.move(float((await self._simulator.clock())["now"]))
-                pinned = self._record.facts.get("account")
-                if pinned is None or pinned == _name(answer.value):
+                if self._record.owns(answer.value):
                     self.readiness.account = answer.value
                     self.readiness.terminal(None)
                     return answer.value
-                detail = f"this state belongs to account {pinned}, but the terminal shows {_name(answer.value)}"
+                pinned = self._record.facts[ACCOUNT]
+                detail = f"this state belongs to account {pinned}, but the terminal shows {name_of(answer.value)}"
                 self.readiness.terminal(Reason("account_mismatch", detail))
             else:
                 self.readiness.terminal(Reason(answer.code, answer.detail))
@@ -325,8 +330,18 @@ class Dtms:
             await self._pause(attempt)
         return None
 
-    def _pin(self, account: Account) -> Mapping[str, str]:
-        return {} if "account" in self._record.facts else {"account": _name(account)}
+    async def _pin(self, account: Account) -> None:
+        """Store the first account for good, and the measured offset of its broker's clock whenever that is new.
+
+        The stored offset is what a start goes by while the market is closed and no quote can tell.
+        """
+        if not self._record.owns(account):
+            return
+        facts = {ACCOUNT: name_of(account)}
+        if self._terminal.broker_offset is not None:
+            facts[BROKER_OFFSET] = str(self._terminal.broker_offset)
+        known = self._record.facts.items()
+        await self._record.write(facts={name: value for name, value in facts.items() if (name, value) not in known})
 
     async def _pause(self, attempt: int) -> None:
         """Full jitter below an exponential bound, in real time; ends at once when the service stops."""
@@ -336,7 +351,3 @@ class Dtms:
             await asyncio.wait_for(self._stopping.wait(), timeout=self._jitter() * bound)
         except TimeoutError:
             return
-
-
-def _name(account: Account) -> str:
-    return f"{account.login}@{account.server}"

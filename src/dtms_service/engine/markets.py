@@ -77,6 +77,10 @@ class Markets:
                 views[symbol] = built
         self.views = views
 
+    def forget(self) -> None:
+        """Read everything anew: the times of all bars were wrong."""
+        self._series, self._asked, self.views = {}, {}, {}
+
     def _forget_all_but(self, symbols: frozenset[str]) -> None:
         """A market nobody holds a trade in is not read any more, so its last view must not set the cadence."""
         if not symbols.issuperset(self._series):

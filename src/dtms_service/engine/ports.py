@@ -31,6 +31,13 @@ class Terminal(Protocol):
     async def connect(self) -> Outcome[Account]:
         """Attach to the terminal and measure its clock; idempotent. Select nothing yet."""
 
+    @property
+    def broker_offset(self) -> float | None:
+        """Seconds by which the broker's clock is ahead of UTC, as its quotes of this life show; None until they do."""
+
+    def assume_offset(self, ahead: float) -> None:
+        """Use an offset that was measured in an earlier life until quotes can tell."""
+
     async def snapshot(self, needs: Needs) -> Outcome[Snapshot]:
         """One round trip: account, positions, and what ``needs`` names.
 
@@ -54,6 +61,9 @@ class Terminal(Protocol):
 
         Unknown symbols are absent from the answer.
         """
+
+    def wait_of(self, order: Order) -> float:
+        """Seconds until the order may go out: a cap, and pauses after the server's complaint (R9); 0.0 when it may now."""
 
     async def send(self, order: Order) -> Outcome[Fill]:
         """Send one order.

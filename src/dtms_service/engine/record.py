@@ -13,6 +13,7 @@ from types import MappingProxyType
 from dtms_service.domain import magic
 from dtms_service.domain.record import Batch
 from dtms_service.domain.trade import Event, Intent, Trade
+from dtms_service.domain.values import Account
 from dtms_service.domain.view import MarketView
 from dtms_service.engine.book import Book
 from dtms_service.engine.ports import Ledger
@@ -20,6 +21,8 @@ from dtms_service.market.snapshot import Snapshot
 
 ACTIONS_KEPT = 500
 HISTORY_LIMIT = 10_000
+ACCOUNT, BROKER_OFFSET = "account", "broker_offset"
+"""Facts: ``login@server`` of the first account (R45), and the measured offset of its broker's clock in seconds."""
 UNREAD_GAP = 10_000
 """Orders that a ledger restored from a backup may have missed; of 99,999,999 numbers that is none."""
 
@@ -48,6 +51,10 @@ class Record:
         intents = {intent.magic: intent for intent in stored.open_intents}
         self.book = Book(intents=intents, actions=stored.actions).with_trades(stored.trades)
         self.loaded = True
+
+    def owns(self, account: Account) -> bool:
+        """True for the account this state belongs to, and for any while it belongs to none (R45)."""
+        return self.facts.get(ACCOUNT) in {None, name_of(account)}
 
     def next_trade_id(self) -> int:
         """A number that no trade had before."""
@@ -113,3 +120,8 @@ class Record:
             account=snapshot.account,
             as_of=snapshot.time,
         )
+
+
+def name_of(account: Account) -> str:
+    """The account in one word, ``login@server``."""
+    return f"{account.login}@{account.server}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,9 +21,7 @@ from dtms_service.domain.values import (
     WorkingOrder,
 )
 from dtms_service.market.bars import Bars
-from dtms_service.terminal.frames import Rows
-
-Row = Mapping[str, Any]
+from dtms_service.terminal.results import Row
 
 _SIDES = {0: Side.BUY, 1: Side.SELL}
 _MARGIN = {0: MarginMode.NETTING, 1: MarginMode.EXCHANGE, 2: MarginMode.HEDGING}
@@ -41,11 +38,6 @@ _REASONS = {
 _TRADE_MODES = dict(enumerate(TradeMode))
 _EXECUTIONS = dict(enumerate(Execution))
 _DEMO = 0
-
-
-def rows(value: Rows) -> Iterator[Row]:
-    """Each structure of an answer as a mapping of its field names."""
-    return (dict(zip(value.names, row, strict=True)) for row in value.rows)
 
 
 def account(row: Row, terminal: Row, kind: str) -> Account:
@@ -134,7 +126,7 @@ def tick(row: Row, offset: float) -> Tick | None:
 
 
 def spec(row: Row) -> SymbolSpec:
-    """``SymbolInfo``. Some brokers leave the tick size at 0: a point is meant."""
+    """``SymbolInfo``. Some brokers leave the tick size or the volume step at 0: a point, the least volume is meant."""
     return SymbolSpec(
         name=row["name"],
         digits=row["digits"],
@@ -144,7 +136,7 @@ def spec(row: Row) -> SymbolSpec:
         contract_size=row["trade_contract_size"],
         volume_min=row["volume_min"],
         volume_max=row["volume_max"],
-        volume_step=row["volume_step"],
+        volume_step=row["volume_step"] or row["volume_min"],
         stops_level=row["trade_stops_level"],
         freeze_level=row["trade_freeze_level"],
         trade_mode=_TRADE_MODES[row["trade_mode"]],

@@ -13,21 +13,23 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from dtms_service.domain.orders import ClosePosition, Fill, Order
-from dtms_service.domain.outcome import Done, Outcome, Refused, Unknown
+from dtms_service.domain.outcome import Done, Outcome, Refused
 from dtms_service.domain.values import Account, Deal, Position, SymbolSpec, Tick, Timeframe, WorkingOrder
 from dtms_service.market.bars import Bars
 from dtms_service.market.snapshot import Needs, Snapshot
-from dtms_service.terminal import convert, offset, retcodes
+from dtms_service.terminal import convert, offset, results, retcodes
+from dtms_service.terminal.legality import illegal
 from dtms_service.terminal.link import Call, Link, Result, call
-from dtms_service.terminal.requests import fillings, needs_price, request_of
+from dtms_service.terminal.pacing import TOO_MANY_REQUESTS, Pacing
+from dtms_service.terminal.requests import needs_price, request_of
+from dtms_service.terminal.results import Row
+from dtms_service.terminal.symbols import Symbols
 
 T = TypeVar("T")
 
 READ_S, ORDER_S, INITIALIZE_S = 5.0, 20.0, 120.0
 """Deadlines of one exchange with the child process (R19), real seconds."""
 _TIMEFRAMES = {Timeframe.M1: 1, Timeframe.M5: 5, Timeframe.M15: 15}
-_DISCONNECTED = frozenset({-10000, -10001, -10002, -10004})
-"""``last_error`` codes that mean that the connection to the terminal is gone."""
 _INVALID_FILLING = 10030
 _DAY = 86_400
 _FIRST_TICKS = 10
@@ -55,15 +57,22 @@ class Gateway:
         self._link = link
         self._kind = kind
         self._now = now
-        self._offset = broker_offset
-        self._configured = broker_offset is not None
-        self._doubted = False
-        self._seen: tuple[float, Mapping[str, Tick]] = (0.0, {})
+        self._clock = offset.BrokerClock(now, broker_offset)
+        self._pacing = Pacing(now)
         self._pause = pause
         self._started = False
         self._attached: int | None = None
-        self._symbols: dict[str, Mapping[str, Any]] = {}
-        self._fillings: dict[str, tuple[int, ...]] = {}
+        self._symbols = Symbols(self._ask, now)
+        self._in_flight: set[int] = set()
+
+    @property
+    def broker_offset(self) -> float | None:
+        """Seconds by which the broker's clock is ahead of UTC, as measured; None where it was not."""
+        return self._clock.measured
+
+    def assume_offset(self, ahead: float) -> None:
+        """Use an offset measured earlier until quotes can tell; it never overrules a measured or configured one."""
+        self._clock.assume(ahead)
 
     async def connect(self) -> Outcome[Account]:
         """Start the child where needed, attach to the terminal, measure its clock.
@@ -77,19 +86,12 @@ class Gateway:
         read = await self._ask([call("account_info"), call("terminal_info")])
         if not isinstance(read, Done):
             return read
-        account, terminal = read.value
-        if account.value is None or terminal.value is None:
-            return _unread(account if account.value is None else terminal)
-        if self._offset is None or self._doubted:
+        account = self._account(*read.value)
+        if isinstance(account, Done) and self._clock.questionable:
             measured = await self._measure()
-            if isinstance(measured, Done):
-                if self._offset != measured.value:
-                    log.warning("broker_offset", extra={"seconds": measured.value, "before": self._offset})
-                self._offset = measured.value
-            elif self._offset is None:
+            if not isinstance(measured, Done) and not self._clock.known:
                 return measured
-            self._doubted = False
-        return Done(convert.account(account.value, terminal.value, self._kind))
+        return account
 
     async def snapshot(self, needs: Needs) -> Outcome[Snapshot]:
         """One round trip for everything.
@@ -97,28 +99,38 @@ class Gateway:
         A failed tick or bar read leaves its symbol out; any other makes all of it Unknown.
         """
         calls = [call("account_info"), call("terminal_info"), call("positions_get")]
-        calls += [call("symbol_info_tick", symbol) for symbol in needs.symbols]
-        calls += [call("copy_rates_from_pos", s, _TIMEFRAMES[frame], 0, count) for s, frame, count in needs.bars]
+        calls += [call("symbol_info_tick", self._symbols.name(symbol)) for symbol in needs.symbols]
+        calls += [
+            call("copy_rates_from_pos", self._symbols.name(s), _TIMEFRAMES[frame], 0, count)
+            for s, frame, count in needs.bars
+        ]
         read = await self._ask(calls)
         if not isinstance(read, Done):
             return read
-        account, terminal, positions, *rest = read.value
-        for result in (account, terminal, positions):
-            if result.value is None:
-                return _unread(result)
-        ticks, rates = rest[: len(needs.symbols)], rest[len(needs.symbols) :]
-        ahead, quotes = self._ahead, self._ticks(needs.symbols, ticks)
-        moved = self._clock_moved(quotes)
+        info, terminal, held, *rest = read.value
+        ahead = self._clock.ahead
+        account = self._account(info, terminal)
+        positions = results.structures("positions_get", held, lambda row: convert.position(row, ahead))
+        if not isinstance(account, Done):
+            return account
+        if not isinstance(positions, Done):
+            return positions
+        quotes = self._ticks(needs.symbols, rest[: len(needs.symbols)])
+        moved = self._clock.moved(quotes)
+        if moved is None and self._clock.may_confirm(quotes):
+            measured = await self._measure()
+            if isinstance(measured, Done) and measured.value != ahead:
+                moved = self._clock.doubt(f"the broker's clock is {measured.value:.0f} s ahead, not {ahead:.0f} as stored")
         if moved is not None:
             return moved
         return Done(
             Snapshot(
                 time=self._now(),
-                account=convert.account(account.value, terminal.value, self._kind),
+                account=account.value,
                 connected=bool(terminal.value["connected"]),
-                positions=tuple(convert.position(row, ahead) for row in convert.rows(positions.value)),
+                positions=positions.value,
                 ticks=quotes,
-                bars=_bars(needs, rates, ahead),
+                bars=_bars(needs, rest[len(needs.symbols) :], ahead),
             )
         )
 
@@ -136,91 +148,87 @@ class Gateway:
 
     async def deals_since(self, time: float) -> Outcome[tuple[Deal, ...]]:
         """Every deal from ``time`` on and until a day ahead: a bound at now misses the newest."""
-        first = max(0, int(time + self._ahead))
-        last = int(self._now() + self._ahead) + _DAY
+        first = max(0, int(time + self._clock.ahead))
+        last = int(self._now() + self._clock.ahead) + _DAY
         return _in_order(await self._all(call("history_deals_get", first, last), convert.deal))
 
     async def specs(self, symbols: Sequence[str]) -> Outcome[Mapping[str, SymbolSpec]]:
-        """Select the symbols, wait for their first quote, read their contract facts; unknown ones are left out."""
-        calls = [each for s in symbols for each in (call("symbol_select", s), call("symbol_info", s))]
-        read = await self._ask(calls)
-        if not isinstance(read, Done):
-            return read
-        found = {}
-        for symbol, info in zip(symbols, read.value[1::2], strict=True):
-            if info.value is None:
-                log.warning("symbol_unknown", extra={"symbol": symbol, "code": info.code, "detail": info.text})
-                continue
-            self._symbols[symbol] = info.value
-            found[symbol] = convert.spec(info.value)
-        await self._first_ticks(tuple(found))
-        return Done(found)
+        """Select the symbols, wait for their first quote, read their contract facts; unknown ones are left out.
+
+        A symbol that the terminal does not have is looked for under another name (``names.match``); its facts and its
+        prices then answer to the name that was asked for.
+        """
+        found = await self._symbols.learn(symbols)
+        if isinstance(found, Done):
+            await self._first_ticks(tuple(found.value))
+        return found
+
+    def wait_of(self, order: Order) -> float:
+        """Seconds until ``order`` may be sent, 0.0 when it may now: five a second, and pauses after a 10024 (R9)."""
+        return self._pacing.wait(closing=isinstance(order, ClosePosition))
 
     async def send(self, order: Order) -> Outcome[Fill]:
         """Send one order, ahead of every waiting read.
 
-        One more attempt with the next filling mode after 10030, never another.
+        Refused without being sent: ``order_in_flight``, ``send_paused``, ``symbol_unknown``, ``illegal_price``,
+        ``illegal_volume``, ``no_price``. One more attempt with the next filling mode after 10030, never another.
         """
-        info = self._symbols.get(order.symbol)
-        if info is None:
-            return Refused(
-                "symbol_unknown", f"nothing is known about {order.symbol}; its contract facts were never read"
-            )
-        tick = None
-        if isinstance(order, ClosePosition) and needs_price(info):
-            read = await self._ask([call("symbol_info_tick", order.symbol)], urgent=True)
-            tick = (
-                convert.tick(read.value[0].value, self._ahead)
-                if isinstance(read, Done) and read.value[0].value
-                else None
-            )
-            if tick is None:
-                return Refused("no_price", f"{order.symbol} has no quote, and its dealer wants a price")
-        modes = self._fillings.setdefault(order.symbol, fillings(info))
-        outcome = await self._sent(request_of(order, info, modes, tick))
-        if isinstance(outcome, Refused) and outcome.retcode == _INVALID_FILLING and len(modes) > 1:
-            self._fillings[order.symbol] = modes[1:]
-            outcome = await self._sent(request_of(order, info, modes[1:], tick))
-        return outcome
+        if order.ticket in self._in_flight:
+            return Refused("order_in_flight", f"another order for position {order.ticket} has not been answered yet")
+        wait = self.wait_of(order)
+        if wait > 0:
+            return Refused("send_paused", f"orders go out again in {wait:.1f} s")
+        self._in_flight.add(order.ticket)
+        try:
+            return await self._send(order)
+        finally:
+            self._in_flight.discard(order.ticket)
 
     async def close(self) -> None:
         """End the child process."""
         if self._started:
             await self._link.close()
 
+    async def _send(self, order: Order) -> Outcome[Fill]:
+        info = self._symbols.facts(order.symbol)
+        if info is None:
+            return Refused(
+                "symbol_unknown", f"nothing is known about {order.symbol}; its contract facts were never read"
+            )
+        refused = illegal(order, convert.spec(info))
+        if refused is not None:
+            return refused
+        tick = None
+        if isinstance(order, ClosePosition) and needs_price(info):
+            read = await self._ask([call("symbol_info_tick", info["name"])], urgent=True)
+            tick = self._ticks([order.symbol], read.value).get(order.symbol) if isinstance(read, Done) else None
+            if tick is None:
+                return Refused("no_price", f"{order.symbol} has no quote, and its dealer wants a price")
+        modes = self._symbols.fillings(info)
+        outcome = await self._sent(request_of(order, info, modes, tick))
+        if isinstance(outcome, Refused) and outcome.retcode == _INVALID_FILLING and len(modes) > 1:
+            outcome = await self._sent(request_of(order, info, self._symbols.drop_filling(info), tick))
+        return outcome
+
     async def _sent(self, request: Mapping[str, Any]) -> Outcome[Fill]:
         """Always with keywords: ``order_send(request)`` breaks under wrappers that pass empty ones (mt5.md 0.3)."""
         started = time.perf_counter()
+        self._pacing.sent()
         read = await self._ask([call("order_send", **request)], deadline=ORDER_S, urgent=True)
         latency = (time.perf_counter() - started) * 1000
         if not isinstance(read, Done):
             return read
-        (result,) = read.value
-        answer = result.value
-        if answer is None:
-            return retcodes.no_answer(result.code, result.text)
-        verdict = retcodes.judge(answer["retcode"], answer["comment"], answer["request_id"])
-        if verdict is not None:
-            return verdict
-        return Done(
-            Fill(
-                retcode=answer["retcode"],
-                order=answer["order"],
-                deal=answer["deal"],
-                volume=answer["volume"],
-                price=answer["price"],
-                comment=answer["comment"],
-                latency_ms=round(latency, 3),
-            )
-        )
+        outcome = retcodes.outcome_of(read.value[0], latency)
+        if isinstance(outcome, Done):
+            self._pacing.done()
+        elif outcome.retcode == TOO_MANY_REQUESTS:
+            log.warning("sends_paused", extra={"seconds": self._pacing.complained()})
+        return outcome
 
     async def _ask(
         self, calls: Sequence[Call], *, deadline: float = READ_S, urgent: bool = False
     ) -> Outcome[tuple[Result, ...]]:
-        """One exchange, attached first where the child is new or the connection was lost.
-
-        An exception in a call is Unknown.
-        """
+        """One exchange, attached first where the child is new or the connection was lost."""
         if self._attached != self._link.generation:
             attached = await self._attach()
             if attached is not None:
@@ -228,14 +236,11 @@ class Gateway:
         answer = await self._link.ask(calls, deadline, urgent=urgent)
         if not isinstance(answer, Done):
             return answer
-        for asked, result in zip(calls, answer.value.results, strict=True):
-            if result.raised is not None:
-                return Unknown("terminal_raised", f"{asked.name} raised {result.raised}: {result.text}")
-            if result.code in _DISCONNECTED:
-                self._attached = None
+        if any(result.code in results.LINK_LOST for result in answer.value.results):
+            self._attached = None
         return Done(answer.value.results)
 
-    async def _attach(self) -> Refused | Unknown | None:
+    async def _attach(self) -> Refused | None:
         """None when attached; a refusal is definite, because nothing else was asked yet."""
         generation = self._link.generation
         answer = await self._link.ask([call("shutdown"), call("initialize")], INITIALIZE_S)
@@ -247,51 +252,33 @@ class Gateway:
         self._attached = generation
         return None
 
-    async def _all(self, asked: Call, as_value: Callable[[convert.Row, float], T | None]) -> Outcome[tuple[T, ...]]:
+    async def _all(self, asked: Call, as_value: Callable[[Row, float], T | None]) -> Outcome[tuple[T, ...]]:
         read = await self._ask([asked])
         if not isinstance(read, Done):
             return read
-        (result,) = read.value
-        if result.value is None:
-            return _unread(result)
-        values = (as_value(row, self._ahead) for row in convert.rows(result.value))
-        return Done(tuple(value for value in values if value is not None))
+        return results.structures(asked.name, read.value[0], lambda row: as_value(row, self._clock.ahead))
 
-    @property
-    def _ahead(self) -> float:
-        """Seconds by which the broker's wall clock is ahead of UTC; 0 until it was measured."""
-        return self._offset or 0.0
+    def _account(self, info: Result, terminal: Result) -> Outcome[Account]:
+        account, switches = results.structure("account_info", info), results.structure("terminal_info", terminal)
+        if not isinstance(account, Done):
+            return account
+        if not isinstance(switches, Done):
+            return switches
+        return results.understood("account_info", convert.account, account.value, switches.value, self._kind)
 
-    def _ticks(self, symbols: Sequence[str], results: Sequence[Result]) -> dict[str, Tick]:
+    def _ticks(self, symbols: Sequence[str], read: Sequence[Result]) -> dict[str, Tick]:
         ticks = {}
-        for symbol, result in zip(symbols, results, strict=True):
-            tick = convert.tick(result.value, self._ahead) if result.value is not None else None
-            if tick is not None:
-                ticks[symbol] = tick
+        for symbol, result in zip(symbols, read, strict=True):
+            shown = results.structure("symbol_info_tick", result)
+            if isinstance(shown, Done):
+                tick = results.understood("symbol_info_tick", convert.tick, shown.value, self._clock.ahead)
+                if isinstance(tick, Done) and tick.value is not None:
+                    ticks[symbol] = tick.value
         return ticks
-
-    def _clock_moved(self, quotes: Mapping[str, Tick]) -> Unknown | None:
-        """Unknown when a quote cannot be as old as it says: the broker's clock was moved, as for summer time.
-
-        None of its times means anything then; the next `connect` measures it again.
-        """
-        now = self._now()
-        before, known = self._seen
-        self._seen = (now, quotes)
-        if self._configured:
-            return None
-        for symbol, tick in quotes.items():
-            new = symbol in known and tick.time > known[symbol].time
-            # A quote that was not there at the last look came since then.
-            if tick.time > now + offset.FRESH_S or (new and tick.time < before - offset.FRESH_S):
-                self._doubted = True
-                detail = f"a new quote of {symbol} is {now - tick.time:.0f} s old: the broker's clock was moved"
-                return Unknown("clock_moved", detail)
-        return None
 
     async def _first_ticks(self, symbols: Sequence[str]) -> None:
         for _ in range(_FIRST_TICKS):
-            read = await self._ask([call("symbol_info_tick", symbol) for symbol in symbols])
+            read = await self._ask([call("symbol_info_tick", self._symbols.name(symbol)) for symbol in symbols])
             if not isinstance(read, Done) or len(self._ticks(symbols, read.value)) == len(symbols):
                 return
             if self._pause is not None:
@@ -301,10 +288,12 @@ class Gateway:
         read = await self._ask([call("symbols_get")], deadline=ORDER_S)
         if not isinstance(read, Done):
             return read
-        if read.value[0].value is None:
-            return _unread(read.value[0])
-        times = [row["time"] for row in convert.rows(read.value[0].value) if row["select"] and row["time"]]
-        measured = offset.measure(times, self._now())
+        times = results.structures(
+            "symbols_get", read.value[0], lambda row: float(row["time"]) if row["select"] else None
+        )
+        if not isinstance(times, Done):
+            return times
+        measured = self._clock.read([time for time in times.value if time > 0])
         if measured is None:
             return Refused(
                 "offset_unmeasured", "no two fresh quotes agree on the broker's clock; is the market closed?"
@@ -312,15 +301,15 @@ class Gateway:
         return Done(measured)
 
 
-def _unread(result: Result) -> Unknown:
-    return Unknown("unread", f"the terminal could not be read ({result.code} {result.text})")
-
-
-def _bars(needs: Needs, results: Sequence[Result], ahead: float) -> dict[tuple[str, Timeframe], Bars]:
-    pairs = zip(needs.bars, results, strict=True)
-    return {
-        (s, frame): convert.bars(result.value, ahead) for (s, frame, _), result in pairs if result.value is not None
-    }
+def _bars(needs: Needs, read: Sequence[Result], ahead: float) -> dict[tuple[str, Timeframe], Bars]:
+    """The bars that were answered; a window that failed or cannot be understood is left out."""
+    bars = {}
+    for (symbol, frame, _), result in zip(needs.bars, read, strict=True):
+        if result.value is not None:
+            made = results.understood("copy_rates_from_pos", convert.bars, result.value, ahead)
+            if isinstance(made, Done):
+                bars[symbol, frame] = made.value
+    return bars
 
 
 def _in_order(read: Outcome[tuple[Deal, ...]]) -> Outcome[tuple[Deal, ...]]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from dtms_service.domain.outcome import Unknown
+from dtms_service.domain.values import Tick
 
 QUARTER_S = 900
 """Time zones are whole quarters of an hour apart."""
@@ -12,6 +16,10 @@ FURTHEST_S = 14 * 3600
 """No place on Earth is further from UTC; a quote that seems so stopped long ago."""
 AGREEING = 2
 """Symbols that must say the same."""
+AGAIN_S = 60.0
+"""Seconds between two attempts to confirm a stored offset: each reads every symbol the broker has."""
+
+log = logging.getLogger(__name__)
 
 
 def measure(quote_times: Sequence[float], now: float) -> float | None:
@@ -27,3 +35,87 @@ def measure(quote_times: Sequence[float], now: float) -> float | None:
     # Quotes that stopped whole quarters ago vote for a smaller offset; the newest clock shown is the broker's.
     agreed = [ahead for ahead, count in votes.items() if count >= AGREEING]
     return max(agreed, default=None)
+
+
+class BrokerClock:
+    """What is known of the broker's clock: configured, measured, or taken over from an earlier life until then."""
+
+    def __init__(self, now: Callable[[], float], configured: float | None) -> None:
+        """``now`` is the engine clock; ``configured`` an offset in seconds that is never measured."""
+        self._now = now
+        self._offset = configured
+        self._configured = configured is not None
+        self._assumed = False
+        self._doubted = False
+        self._tried = float("-inf")
+        self._seen: tuple[float, Mapping[str, Tick]] = (0.0, {})
+
+    @property
+    def ahead(self) -> float:
+        """Seconds by which the broker's wall clock is ahead of UTC; 0 until that is known."""
+        return self._offset or 0.0
+
+    @property
+    def known(self) -> bool:
+        """True when times can be converted."""
+        return self._offset is not None
+
+    @property
+    def measured(self) -> float | None:
+        """The offset that quotes of this life agreed on; None while it is configured, assumed or unknown."""
+        return None if self._configured or self._assumed else self._offset
+
+    @property
+    def questionable(self) -> bool:
+        """True when a measurement is wanted."""
+        return not self._configured and (self._offset is None or self._assumed or self._doubted)
+
+    def assume(self, ahead: float) -> None:
+        """Take over an offset stored earlier; it never overrules one that is configured or measured."""
+        if self._offset is None:
+            self._offset, self._assumed = ahead, True
+
+    def read(self, quote_times: Sequence[float]) -> float | None:
+        """Measure by the newest quotes (broker epoch seconds); None when they do not agree, and nothing changes."""
+        measured = measure(quote_times, self._now())
+        self._doubted = False
+        if measured is None:
+            return None
+        if self._offset != measured:
+            log.warning("broker_offset", extra={"seconds": measured, "before": self._offset})
+        self._offset, self._assumed = measured, False
+        return measured
+
+    def moved(self, quotes: Mapping[str, Tick]) -> Unknown | None:
+        """Unknown when a quote cannot be as old as it says: the broker's clock was moved, as for summer time.
+
+        None of its times means anything then; the next measurement may tell.
+        """
+        now = self._now()
+        before, known = self._seen
+        self._seen = (now, quotes)
+        if self._configured:
+            return None
+        if self._doubted:
+            return self.doubt("the broker's clock was moved, and was not measured since")
+        for symbol, tick in quotes.items():
+            new = symbol in known and tick.time > known[symbol].time
+            # A quote that was not there at the last look came since then.
+            if tick.time > now + FRESH_S or (new and tick.time < before - FRESH_S):
+                return self.doubt(f"a new quote of {symbol} is {now - tick.time:.0f} s old: the broker's clock was moved")
+        return None
+
+    def doubt(self, detail: str) -> Unknown:
+        """The outcome of a read whose times mean nothing; so it is with every later one until a measurement."""
+        self._doubted = True
+        return Unknown("clock_moved", detail)
+
+    def may_confirm(self, quotes: Mapping[str, Tick]) -> bool:
+        """True when an assumed offset should be measured now: a quote of this minute is there, and no attempt was."""
+        now = self._now()
+        if not self._assumed or now - self._tried < AGAIN_S:
+            return False
+        if not any(now - tick.time <= FRESH_S for tick in quotes.values()):
+            return False
+        self._tried = now
+        return True

@@ -11,6 +11,7 @@ from typing import Any
 
 from dtms_service.domain.orders import ClosePosition, ModifyStops, Order
 from dtms_service.domain.values import Side, Tick
+from dtms_service.terminal.legality import at_digits
 
 DEAL, SLTP = 1, 6
 FOK, IOC, RETURN = 0, 1, 2
@@ -49,7 +50,7 @@ def request_of(order: Order, info: Mapping[str, Any], modes: Sequence[int], tick
     """Keyword arguments of ``order_send``. ``tick`` is given where a price is needed."""
     common = {
         "position": int(order.ticket),
-        "symbol": order.symbol,
+        "symbol": info["name"],
         "magic": int(order.magic),
         "comment": order.comment.encode("ascii", "ignore").decode()[:_COMMENT_MAX],
     }
@@ -60,6 +61,7 @@ def request_of(order: Order, info: Mapping[str, Any], modes: Sequence[int], tick
         case ClosePosition(side=side, volume=volume):
             price = {}
             if tick is not None:
-                price = {"price": tick.closing_price(side), "deviation": deviation(tick, info["point"])}
+                quoted = at_digits(tick.closing_price(side), info["digits"])
+                price = {"price": quoted, "deviation": deviation(tick, info["point"])}
             kind = 1 if side is Side.BUY else 0
             return {"action": DEAL, "volume": float(volume), "type": kind, "type_filling": modes[0], **price, **common}

@@ -5,10 +5,15 @@ Done: it took effect, or was so already. Refused: it did not and will not. Unkno
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Any
 
-from dtms_service.domain.outcome import Refused, Unknown
+from dtms_service.domain.orders import Fill
+from dtms_service.domain.outcome import Done, Outcome, Refused, Unknown
+from dtms_service.terminal import results
+from dtms_service.terminal.link import Result
 
 
 class Verdict(Enum):
@@ -74,8 +79,43 @@ MEANINGS: dict[int, Meaning] = {
     10046: Meaning(_R, "hedge_prohibited", "opposite positions are prohibited"),
 }
 
-NOT_SENT = frozenset({-2, -8, -10004})
-"""``last_error`` codes after which an order certainly never left the terminal (R17)."""
+NOT_SENT = {-2: "bad_request", -8: "api_disabled", -10004: "not_sent"}
+"""Our code of each ``last_error`` after which an order certainly never left the terminal (R17)."""
+
+
+def outcome_of(result: Result, latency_ms: float) -> Outcome[Fill]:
+    """What became of an order by the result of its ``order_send``."""
+    answer = result.value
+    if result.raised is not None:
+        return results.failure("order_send", result)
+    if answer is None or answer is False:
+        return no_answer(result.code, result.text)
+    if not isinstance(answer, Mapping):
+        return results.failure("order_send", result)
+    return _read(results.understood("order_send", _judged, answer, latency_ms))
+
+
+def _read(judged: Outcome[Fill | Refused | Unknown]) -> Outcome[Fill]:
+    if not isinstance(judged, Done):
+        return judged
+    return Done(judged.value) if isinstance(judged.value, Fill) else judged.value
+
+
+def _judged(answer: Mapping[str, Any], latency_ms: float) -> Fill | Refused | Unknown:
+    verdict = judge(answer["retcode"], answer["comment"], answer["request_id"])
+    if isinstance(verdict, Unknown):
+        return replace(verdict, order=answer["order"] or None)
+    if verdict is not None:
+        return verdict
+    return Fill(
+        retcode=answer["retcode"],
+        order=answer["order"],
+        deal=answer["deal"],
+        volume=answer["volume"],
+        price=answer["price"],
+        comment=answer["comment"],
+        latency_ms=round(latency_ms, 3),
+    )
 
 
 def judge(retcode: int, comment: str, request_id: int) -> Refused | Unknown | None:
@@ -97,4 +137,6 @@ def judge(retcode: int, comment: str, request_id: int) -> Refused | Unknown | No
 def no_answer(code: int, text: str) -> Refused | Unknown:
     """The outcome of an order that was answered with None."""
     detail = f"the terminal gave no answer ({code} {text})"
-    return Refused("not_sent", detail) if code in NOT_SENT else Unknown("no_reply", detail)
+    if code in NOT_SENT:
+        return Refused(NOT_SENT[code], detail)
+    return Unknown("link_down" if code in results.LINK_LOST else "no_reply", detail)

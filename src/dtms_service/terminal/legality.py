@@ -1,0 +1,48 @@
+"""The last look at an order's numbers before they leave: what the broker would refuse, or read differently, stays here.
+
+``domain.levels`` made them legal; this asserts it with the terminal's newest facts, exactly, in Decimal. A float such
+as 0.1 + 0.2 is 0.30000000000000004 lots on the wire, and brokers refuse that (10014).
+"""
+
+from __future__ import annotations
+
+import math
+from decimal import ROUND_HALF_EVEN, Decimal
+
+from dtms_service.domain import levels
+from dtms_service.domain.orders import ClosePosition, ModifyStops, Order
+from dtms_service.domain.outcome import Refused
+from dtms_service.domain.values import Side, SymbolSpec
+
+
+def illegal(order: Order, spec: SymbolSpec) -> Refused | None:
+    """Why ``order`` may not be sent, None when its numbers are legal.
+
+    A stop is a multiple of the tick. A take profit is the position's own, which a hand or an older contract may have
+    put between two ticks: it travels as it was read, since rounding it would move somebody's level.
+    """
+    match order:
+        case ModifyStops(stop_loss=stop, take_profit=target):
+            if stop is not None and not (_is_price(stop) and levels.stop_away_from_price(stop, Side.BUY, spec) == stop):
+                return Refused("illegal_price", f"a stop at {stop!r} is no positive multiple of {spec.tick_size}")
+            if target is not None and not _is_price(target):
+                return Refused("illegal_price", f"a take profit at {target!r} is no price")
+        case ClosePosition(volume=volume):
+            if not _is_price(volume) or levels.volume_down(volume, spec) != volume:
+                detail = f"{volume!r} lots are no positive multiple of {spec.volume_step}"
+                return Refused("illegal_volume", detail)
+            if not spec.volume_min <= volume <= spec.volume_max:
+                detail = (
+                    f"{volume} lots are not within {spec.volume_min} and {spec.volume_max}; more goes out in pieces"
+                )
+                return Refused("illegal_volume", detail)
+    return None
+
+
+def at_digits(price: float, digits: int) -> float:
+    """A quoted price with the symbol's decimals and without the noise of float arithmetic."""
+    return float(Decimal(str(price)).quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_EVEN))
+
+
+def _is_price(value: float) -> bool:
+    return math.isfinite(value) and value > 0
