@@ -7,6 +7,7 @@ as 0.1 + 0.2 is 0.30000000000000004 lots on the wire, and brokers refuse that (1
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from dtms_service.domain import levels
@@ -23,12 +24,12 @@ def illegal(order: Order, spec: SymbolSpec) -> Refused | None:
     """
     match order:
         case ModifyStops(stop_loss=stop, take_profit=target):
-            if stop is not None and not (_is_price(stop) and levels.stop_away_from_price(stop, Side.BUY, spec) == stop):
+            if stop is not None and not _is_legal(stop, lambda: levels.stop_away_from_price(stop, Side.BUY, spec)):
                 return Refused("illegal_price", f"a stop at {stop!r} is no positive multiple of {spec.tick_size}")
             if target is not None and not _is_price(target):
                 return Refused("illegal_price", f"a take profit at {target!r} is no price")
         case ClosePosition(volume=volume):
-            if not _is_price(volume) or levels.volume_down(volume, spec) != volume:
+            if not _is_legal(volume, lambda: levels.volume_down(volume, spec)):
                 detail = f"{volume!r} lots are no positive multiple of {spec.volume_step}"
                 return Refused("illegal_volume", detail)
             if not spec.volume_min <= volume <= spec.volume_max:
@@ -46,3 +47,11 @@ def at_digits(price: float, digits: int) -> float:
 
 def _is_price(value: float) -> bool:
     return math.isfinite(value) and value > 0
+
+
+def _is_legal(value: float, rounded: Callable[[], float]) -> bool:
+    """True when rounding changes nothing; a number too large for exact arithmetic is none of ours."""
+    try:
+        return _is_price(value) and rounded() == value
+    except ArithmeticError:
+        return False
