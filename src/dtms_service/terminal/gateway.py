@@ -120,7 +120,9 @@ class Gateway:
         if moved is None and self._clock.may_confirm(quotes):
             measured = await self._measure()
             if isinstance(measured, Done) and measured.value != ahead:
-                moved = self._clock.doubt(f"the broker's clock is {measured.value:.0f} s ahead, not {ahead:.0f} as stored")
+                moved = self._clock.doubt(
+                    f"the broker's clock is {measured.value:.0f} s ahead, not {ahead:.0f} as stored"
+                )
         if moved is not None:
             return moved
         return Done(

@@ -102,7 +102,9 @@ class BrokerClock:
             new = symbol in known and tick.time > known[symbol].time
             # A quote that was not there at the last look came since then.
             if tick.time > now + FRESH_S or (new and tick.time < before - FRESH_S):
-                return self.doubt(f"a new quote of {symbol} is {now - tick.time:.0f} s old: the broker's clock was moved")
+                return self.doubt(
+                    f"a new quote of {symbol} is {now - tick.time:.0f} s old: the broker's clock was moved"
+                )
         return None
 
     def doubt(self, detail: str) -> Unknown:
