@@ -136,28 +136,36 @@ async def open_world(
     parameters: Parameters | None = None,
     account: Mapping[str, Any] | None = None,
     factor: float | None = None,
+    broker_offset: float | None = 7200.0,
+    begins: str | None = None,
+    cycle_s: float = 30.0,
     start: bool = True,
 ) -> World:
-    """Start it on ``folder``; a second call on the same folder after ``close`` is a restart."""
+    """Start it on ``folder``; a second call on the same folder after ``close`` is a restart.
+
+    ``broker_offset``: None is measured, as at a real terminal. ``begins``: first instant of the market, ISO 8601.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     options = {
         "state_dir": str(folder),
         "market": "synthetic",
         "seed": seed,
         "clock": "stepped" if factor is None else factor,
-        "start": None,
+        "start": begins,
         "account": {**ACCOUNT, **(account or {})},
     }
     link = CountedLink("dtms_service.terminal.simulated.backend", options, wall=time.time, sleep=_no_sleep)
     clock = SteppedClock() if factor is None else FactorClock(factor)
-    gateway = Gateway(link, kind="simulated", now=clock.now, broker_offset=7200.0)
+    gateway = Gateway(link, kind="simulated", now=clock.now, broker_offset=broker_offset)
     ledger = CountedLedger(await SqlLedger.open(f"sqlite:///{folder / 'dtms.db'}", draw=lambda _: 5, inline=True))
     simulator = SimulatorControl(link)
     dtms = Dtms(
         terminal=gateway,
         ledger=ledger,
         clock=clock,
-        rules=Rules(mode=mode, parameters=parameters or Parameters(), cycle_s=30.0, dtms_strategies=("micro_scalp",)),
+        rules=Rules(
+            mode=mode, parameters=parameters or Parameters(), cycle_s=cycle_s, dtms_strategies=("micro_scalp",)
+        ),
         jitter=lambda: 0.0,
         simulator=simulator,
     )

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 RECONNECT_S = (1.0, 30.0)
 """Bounds of the pause before another attempt to connect, real seconds; the pause is drawn below them (full jitter)."""
+UNMEASURED = "offset_unmeasured"
+"""Code of a connection to which only the broker's clock is lacking."""
 RESTARTS = 3
 """Unexpected failures of the monitor in a row after which the service is failed for good."""
 
@@ -313,9 +315,10 @@ class Dtms:
             self._terminal.assume_offset(float(stored))
         while not self._stopping.is_set():
             answer = await self._terminal.connect()
+            attached = isinstance(answer, Done) or answer.code == UNMEASURED
+            if attached and isinstance(self._clock, MovableClock) and self._simulator is not None:
+                self._clock.move(float((await self._simulator.clock())["now"]))
             if isinstance(answer, Done):
-                if isinstance(self._clock, MovableClock) and self._simulator is not None:
-                    self._clock.move(float((await self._simulator.clock())["now"]))
                 if self._record.owns(answer.value):
                     self.readiness.account = answer.value
                     self.readiness.terminal(None)

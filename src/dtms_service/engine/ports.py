@@ -63,7 +63,7 @@ class Terminal(Protocol):
         """
 
     def wait_of(self, order: Order) -> float:
-        """Seconds until the order may go out: a cap, and pauses after the server's complaint (R9); 0.0 when it may now."""
+        """Seconds until the order may go out (R9): a cap, and a pause after the server's complaint; 0.0: it may now."""
 
     async def send(self, order: Order) -> Outcome[Fill]:
         """Send one order.

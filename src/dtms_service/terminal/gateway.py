@@ -32,6 +32,8 @@ READ_S, ORDER_S, INITIALIZE_S = 5.0, 20.0, 120.0
 _TIMEFRAMES = {Timeframe.M1: 1, Timeframe.M5: 5, Timeframe.M15: 15}
 _INVALID_FILLING = 10030
 _DAY = 86_400
+_FIRST_SYMBOLS = 8
+"""Symbols that are put into an empty Market Watch, the first that the broker lists: those are the common ones."""
 _FIRST_TICKS = 10
 """Looks at a symbol just selected until it quotes; real terminals show zeros for up to 2 s."""
 
@@ -290,13 +292,14 @@ class Gateway:
         read = await self._ask([call("symbols_get")], deadline=ORDER_S)
         if not isinstance(read, Done):
             return read
-        times = results.structures(
-            "symbols_get", read.value[0], lambda row: float(row["time"]) if row["select"] else None
-        )
-        if not isinstance(times, Done):
-            return times
-        measured = self._clock.read([time for time in times.value if time > 0])
+        listed = results.structures("symbols_get", read.value[0], lambda row: (row["name"], row["time"], row["select"]))
+        if not isinstance(listed, Done):
+            return listed
+        watched = [float(time) for _, time, selected in listed.value if selected]
+        measured = self._clock.read([time for time in watched if time > 0])
         if measured is None:
+            if len(watched) < offset.AGREEING:  # an empty Market Watch has no quotes: fill it for the next attempt
+                await self._ask([call("symbol_select", name) for name, _, _ in listed.value[:_FIRST_SYMBOLS]])
             return Refused(
                 "offset_unmeasured", "no two fresh quotes agree on the broker's clock; is the market closed?"
             )
