@@ -50,6 +50,8 @@ def check(options: Sequence[str]) -> int:
         ("format", [str(PYTHON), "-m", "ruff", "format", "--check", "."]),
         ("lint", [str(PYTHON), "-m", "ruff", "check", "."]),
         ("types", [str(PYTHON), "-m", "mypy"]),
+        # what runs on Windows only is read by nobody else on the machines of this project: 10 s cold, 0.3 s after
+        ("types on Windows", [str(PYTHON), "-m", "mypy", "--platform", "win32", "--cache-dir", ".mypy_cache/win32"]),
         ("import rules", [str(BIN / f"lint-imports{SUFFIX}")]),
         ("tests", [str(PYTHON), "-m", "pytest", *options]),
     ]

@@ -111,7 +111,14 @@ def test_the_check_runs_every_gate_in_order_and_serving_needs_no_second_installa
     assert result.returncode == 0
     assert installs(checkout.calls)[-1].endswith("-e .[server] --group test")
     gates = [call for call in checkout.calls if "pip" not in call]
-    assert gates == ["-m ruff format --check .", "-m ruff check .", "-m mypy", "", "-m pytest -k one"]
+    assert gates == [
+        "-m ruff format --check .",
+        "-m ruff check .",
+        "-m mypy",
+        "-m mypy --platform win32 --cache-dir .mypy_cache/win32",
+        "",
+        "-m pytest -k one",
+    ]
     checkout.run("serve.py")
     assert checkout.calls == ["-m dtms_service serve"]
 

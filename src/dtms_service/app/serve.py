@@ -25,8 +25,12 @@ from dtms_service.engine.readiness import Phase
 from dtms_service.lock import NAME, Held, Lock
 from dtms_service.settings.tree import Settings
 
-if sys.platform != "win32":
+if sys.platform == "win32":
+    _LOOP = asyncio.ProactorEventLoop  # its default, spelled out: the only one there with pipes to a child process
+else:
     import uvloop
+
+    _LOOP = uvloop.new_event_loop
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +49,7 @@ class Plan:
 
 def run(settings: Settings, plan: Plan | None = None) -> int:
     """Serve until told to stop; returns the exit code. Raises `Exit` with any code but 0."""
-    factory = uvloop.new_event_loop if sys.platform != "win32" else None
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with asyncio.Runner(loop_factory=_LOOP) as runner:
         return runner.run(serve(settings, plan or Plan()))
 
 
