@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from dtms_service import logs
 from dtms_service.app.build import Parts, build, web
 from dtms_service.app.ingest import ingest
 from dtms_service.app.leaving import DONE, FAILED, LOCK_HELD, MISCONFIGURED, STORAGE_FAILED, Exit
+from dtms_service.app.loops import new_event_loop
 from dtms_service.app.server import Server, on_signals
 from dtms_service.app.sockets import listening
 from dtms_service.clock import new_id
@@ -24,13 +24,6 @@ from dtms_service.domain.errors import Invalid, StorageBusy, StorageFailed
 from dtms_service.engine.readiness import Phase
 from dtms_service.lock import NAME, Held, Lock
 from dtms_service.settings.tree import Settings
-
-if sys.platform == "win32":
-    _LOOP = asyncio.ProactorEventLoop  # its default, spelled out: the only one there with pipes to a child process
-else:
-    import uvloop
-
-    _LOOP = uvloop.new_event_loop
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +42,7 @@ class Plan:
 
 def run(settings: Settings, plan: Plan | None = None) -> int:
     """Serve until told to stop; returns the exit code. Raises `Exit` with any code but 0."""
-    with asyncio.Runner(loop_factory=_LOOP) as runner:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(serve(settings, plan or Plan()))
 
 

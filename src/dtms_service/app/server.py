@@ -52,11 +52,20 @@ class Server(uvicorn.Server):
 
 
 def on_signals(act: Callable[[], None]) -> None:
-    """Call ``act`` on the running loop when asked to end: SIGINT, SIGTERM, SIGHUP; on Windows Ctrl-C, Ctrl-Break."""
+    """Call ``act`` on the running loop when asked to end: SIGINT, SIGTERM, SIGHUP; on Windows Ctrl-C, Ctrl-Break.
+
+    Closing the console window is a hard kill: it arrives as Ctrl-Break, but Windows ends the process as soon as the C
+    handler returns, and the starter of a virtual environment, which dies with it, takes its child along.
+    """
     loop = asyncio.get_running_loop()
-    if sys.platform == "win32":  # no loop handlers there; a process that is terminated gets no chance at all
+
+    def asked(*_: object) -> None:
+        if not loop.is_closed():  # a second Ctrl-C while the process leaves
+            loop.call_soon_threadsafe(act)
+
+    if sys.platform == "win32":  # no loop handlers there; the loop is woken by the signal's own byte
         for number in (signal.SIGINT, signal.SIGBREAK):
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(act))
+            signal.signal(number, asked)
     else:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, act)

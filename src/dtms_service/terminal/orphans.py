@@ -2,9 +2,12 @@
 
 Linux: the child asks the kernel for SIGKILL when its parent dies; that also ends a child that is stuck inside a call
 of the extension, which a thread watching the pipe cannot (it never gets the GIL). Windows: the service holds a Job
-Object that kills the child when its last handle goes; **this half has never run: it was written against the
-documentation on a machine without Windows**. macOS: only the simulated terminal runs there, and it leaves at the end
-of its input.
+Object that kills the child when its last handle goes; **this half has run on stand-ins only: it was written against
+the documentation on a machine without Windows**. macOS: only the simulated terminal runs there, and it leaves at the
+end of its input.
+
+In a virtual environment on Windows the process that we start and tie is not the child itself: ``python.exe`` there is
+a starter, whose own job, with these very limits, ends the real interpreter when the starter ends (PC/venvlauncher.c).
 """
 
 from __future__ import annotations
