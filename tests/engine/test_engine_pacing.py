@@ -100,6 +100,18 @@ async def test_a_10024_is_neither_a_failure_that_alerts_nor_one_that_slows_the_o
     assert asking == pytest.approx([0, 1, 3, 7, 15, 23, 31, 36, 51], abs=0.1)
 
 
+async def test_a_10024_after_one_refusal_is_not_the_second(world: World) -> None:
+    ticket = await world.open()
+    await world.register(ticket)
+    for retcode, count in ((10018, 1), (10024, 2)):
+        await world.simulator.set_fault({"kind": "retcode", "retcode": retcode, "count": count})
+    await until_first_order(world, send_times(world))
+    await world.advance(60)
+    trade = world.trade(ticket)
+    assert [(o.status, o.attempts, o.uncounted) for o in trade.obligations] == [(ObligationStatus.DONE, 4, 2)]
+    assert "alert" not in await world.kinds(trade)
+
+
 async def test_a_restart_while_orders_wait_sends_the_rest_and_nothing_twice(tmp_path: Path) -> None:
     begun: list[float] = []
     for folder in ("undisturbed", "restarted"):

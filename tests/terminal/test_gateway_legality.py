@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from decimal import Decimal
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dtms_service.domain import levels
@@ -70,6 +70,7 @@ def test_a_volume_passes_exactly_when_its_shortest_decimal_is_a_multiple_of_the_
     assert (illegal(close_of(volume), spec(step=step)) is None) == legal
 
 
+@settings(max_examples=300)
 @given(number=NUMBERS, tick=TICKS, step=STEPS)
 def test_whatever_passes_is_finite_and_on_its_grid(number: float, tick: float, step: float) -> None:
     facts = spec(tick, step)

@@ -98,6 +98,21 @@ async def test_a_stored_offset_of_before_summer_time_changed_is_noticed_with_the
     assert scene.gateway.broker_offset == 2 * HOUR
 
 
+async def test_an_old_quote_that_a_wrong_offset_makes_look_fresh_is_not_believed() -> None:
+    scene = await weekend(OPEN, ticks=[quote(NOW + 2 * HOUR + 600 - HOUR)], stored=1 * HOUR)
+    await scene.gateway.connect()
+    assert isinstance(await scene.gateway.snapshot(NEEDS), Done)
+    scene.now += 600
+    for _ in range(2):
+        read = await scene.gateway.snapshot(NEEDS)
+        assert isinstance(read, Unknown)
+        assert read.code == "clock_moved"
+    assert isinstance(await scene.gateway.connect(), Done)
+    read = await scene.gateway.snapshot(NEEDS)
+    assert isinstance(read, Done)
+    assert read.value.ticks["EURUSD"].time == scene.now - HOUR
+
+
 async def test_a_stored_offset_never_overrules_a_measured_or_configured_one() -> None:
     measured = await scripted({"symbols_get": [market([NOW + 2 * HOUR, NOW + 2 * HOUR])]}, offset=None, learn=False)
     configured = await scripted(offset=2 * HOUR)

@@ -7,13 +7,14 @@ as 0.1 + 0.2 is 0.30000000000000004 lots on the wire, and brokers refuse that (1
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from dtms_service.domain import levels
 from dtms_service.domain.orders import ClosePosition, ModifyStops, Order
 from dtms_service.domain.outcome import Refused
 from dtms_service.domain.values import Side, SymbolSpec
+
+_DIGITS = 1e15
 
 
 def illegal(order: Order, spec: SymbolSpec) -> Refused | None:
@@ -24,12 +25,15 @@ def illegal(order: Order, spec: SymbolSpec) -> Refused | None:
     """
     match order:
         case ModifyStops(stop_loss=stop, take_profit=target):
-            if stop is not None and not _is_legal(stop, lambda: levels.stop_away_from_price(stop, Side.BUY, spec)):
+            exact = stop is None or (
+                _is_exact(stop, spec.tick_size) and levels.stop_away_from_price(stop, Side.BUY, spec) == stop
+            )
+            if not exact:
                 return Refused("illegal_price", f"a stop at {stop!r} is no positive multiple of {spec.tick_size}")
-            if target is not None and not _is_price(target):
+            if target is not None and not (math.isfinite(target) and target > 0):
                 return Refused("illegal_price", f"a take profit at {target!r} is no price")
         case ClosePosition(volume=volume):
-            if not _is_legal(volume, lambda: levels.volume_down(volume, spec)):
+            if not (_is_exact(volume, spec.volume_step) and levels.volume_down(volume, spec) == volume):
                 detail = f"{volume!r} lots are no positive multiple of {spec.volume_step}"
                 return Refused("illegal_volume", detail)
             if not spec.volume_min <= volume <= spec.volume_max:
@@ -45,13 +49,6 @@ def at_digits(price: float, digits: int) -> float:
     return float(Decimal(str(price)).quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_EVEN))
 
 
-def _is_price(value: float) -> bool:
-    return math.isfinite(value) and value > 0
-
-
-def _is_legal(value: float, rounded: Callable[[], float]) -> bool:
-    """True when rounding changes nothing; a number too large for exact arithmetic is none of ours."""
-    try:
-        return _is_price(value) and rounded() == value
-    except ArithmeticError:
-        return False
+def _is_exact(value: float, unit: float) -> bool:
+    """True for a positive number whose multiples of ``unit`` a float can tell apart: it holds 15 decimal digits."""
+    return math.isfinite(value) and value > 0 and unit > 0 and max(value, value / unit) < _DIGITS

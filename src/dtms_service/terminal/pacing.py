@@ -49,9 +49,5 @@ class Pacing:
 
 
 def _left(since: float, length: float, now: float) -> float:
-    """What is left of ``length`` seconds; nothing when the clock was set back to before they began.
-
-    Less than a millisecond is noise of floats at 1.7e9 seconds, which would cost a whole cycle.
-    """
-    left = since + length - now if now >= since else 0.0
-    return left if left >= 1e-3 else 0.0
+    """What is left of ``length`` seconds; nothing when the clock was set back to before they began."""
+    return max(0.0, since + length - now) if now >= since else 0.0
