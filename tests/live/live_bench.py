@@ -63,7 +63,7 @@ class Bench:
 
     async def begin(self, guard: Callable[[Account], object]) -> None:
         """Attach and make sure that this may go on; ``guard`` claims the account. Raises ``NotHere``; sends nothing."""
-        account = _known(await self.gateway.connect(), "the terminal cannot be attached to")
+        account = _known(await self._connected(), "the terminal cannot be attached to")
         if not account.demo:
             raise NotHere("this is not a demo account: nothing was sent. Log the terminal in to a demo account")
         guard(account)
@@ -73,6 +73,10 @@ class Bench:
         if self.symbol not in specs or specs[self.symbol].trade_mode is not TradeMode.FULL:
             raise NotHere(f"{self.symbol} cannot be traded here: name another symbol in DTMS_LIVE_SYMBOL")
         info, terminal = await self.ask(call("symbol_info", self.symbol), call("terminal_info"))
+        if info.value is None or terminal.value is None:
+            raise NotHere(
+                f"{self.symbol} is spelled differently here: name it in DTMS_LIVE_SYMBOL as the terminal does"
+            )
         self.info, self.terminal = info.value, terminal.value
         age = self.now() - (await self.tick()).time
         if age > STALE_S:
@@ -83,6 +87,15 @@ class Bench:
             raise NotHere(f"positions of an earlier run are open, close them by hand: {left}")
         if account.margin_mode is not MarginMode.HEDGING and any(p.symbol == self.symbol for p in positions):
             raise NotHere(f"this account nets positions and {self.symbol} has one: name another in DTMS_LIVE_SYMBOL")
+
+    async def _connected(self) -> Outcome[Account]:
+        """Attached; a Market Watch that was empty needs some seconds for its first quotes."""
+        for _ in range(_TRIES):
+            outcome = await self.gateway.connect()
+            if isinstance(outcome, Done) or outcome.code != "offset_unmeasured":
+                break
+            await self.pause(2.0)
+        return outcome
 
     def magic(self) -> int:
         """A new magic of this run, 15 digits."""

@@ -1,7 +1,7 @@
 """Five facts that decide whether DTMS is right about a terminal, and the habits that it can live with either way.
 
-Each opens a position of its own with the smallest volume and closes it. DTMS relies on facts 2 to 5; it keeps clear
-of the first by naming both levels always.
+Each opens a position of its own with the smallest volume and closes it. DTMS relies on facts 2, 4 and 5; it keeps
+clear of the first by naming both levels always, and the third only says who closed a trade.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ async def magic_survives(bench: Bench) -> Fact:
 
 
 async def reason_is_expert(bench: Bench) -> Fact:
-    """Are deals of Python orders marked as an expert's (3)? DTMS tells its own closes from a hand's by that."""
+    """Are deals of Python orders marked as an expert's (3)? DTMS tells a program's closes from a hand's by that."""
     opened, _ = await bench.open()
     await bench.close(opened)
     reasons = [deal.reason for deal in await both_deals(bench, opened)]
@@ -90,6 +90,16 @@ async def times_are_utc(bench: Bench) -> Fact:
         f"of a deal just made is {away:+.1f} s from this computer's; it is {'' if found else 'NOT '}found by its time"
     )
     return Fact(ahead is not None and abs(away) <= NEAR_S and found, said, {"ahead": ahead or 0.0, "away": away})
+
+
+def told(number: int, fact: Fact) -> str:
+    """The line of a fact."""
+    return f"FACT {number} {'holds' if fact.holds else 'DIFFERS'}: {fact.line}"
+
+
+def told_habits(found: dict[str, str]) -> str:
+    """The line of the habits."""
+    return "HABITS [simulator.broker] " + ", ".join(f'{name} = "{value}"' for name, value in found.items())
 
 
 FACTS = {
@@ -138,13 +148,13 @@ async def both_deals(bench: Bench, position: Position) -> Sequence[Deal]:
 
 
 def introduction(bench: Bench) -> str:
-    """What a reader of a report has to know about the terminal; no account number."""
+    """The first line: what a reader of a report has to know about the terminal; no account number."""
     if not bench.terminal or not bench.info:
         raise NotHere("the terminal was not read")
     info, terminal = bench.info, bench.terminal
     execution = {0: "request", 1: "instant", 2: "market", 3: "exchange"}.get(info["trade_exemode"], "another")
     return (
-        f"build {terminal['build']}, {terminal['company']}, ping {terminal['ping_last'] / 1000:.0f} ms; "
+        f"TERMINAL build {terminal['build']}, {terminal['company']}, ping {terminal['ping_last'] / 1000:.0f} ms; "
         f"{bench.symbol}: {execution} execution, filling bits {info['filling_mode']}, "
         f"stops level {info['trade_stops_level']}, smallest volume {info['volume_min']:g}"
     )

@@ -17,6 +17,7 @@ from dtms_service.domain.values import Account
 from dtms_service.lock import Held, Lock, account_lock
 from dtms_service.terminal.gateway import READ_S, Gateway
 from dtms_service.terminal.link import call
+from dtms_service.terminal.mt5 import PACKAGE
 from dtms_service.terminal.process import ProcessLink
 from dtms_service.terminal.simulator import SimulatorControl
 
@@ -25,6 +26,14 @@ SERVER_HOURS, LAG_S = 2, 0.25
 FIRST_TICK_S = 0.2
 _SIMULATED = "dtms_service.terminal.simulated.backend"
 _ACCOUNT = {"balance": 1e5, "currency": "USD", "leverage": 100, "margin_mode": "hedging", "fifo_close": False}
+
+
+_STAND_IN = """
+from dtms_service.terminal.simulated.backend import open_backend
+_terminal = open_backend({options!r})
+def __getattr__(name):
+    return getattr(_terminal, name)
+"""
 
 
 class Stage:
@@ -65,6 +74,22 @@ class Stage:
 def plain(options: Mapping[str, Any]) -> ProcessLink:
     """The simulated terminal in a child process."""
     return ProcessLink(_SIMULATED, options)
+
+
+def packaged(options: Mapping[str, Any]) -> ProcessLink:
+    """The real backend in its child process, on a package that the simulated terminal stands in for.
+
+    Whoever starts it puts the folder ``package_of`` on ``PYTHONPATH``.
+    """
+    folder = package_of(Path(options["state_dir"]))
+    folder.mkdir()
+    (folder / f"{PACKAGE}.py").write_text(_STAND_IN.format(options=dict(options)), encoding="utf-8")
+    return ProcessLink("dtms_service.terminal.mt5", {})
+
+
+def package_of(folder: Path) -> Path:
+    """Where the stand-in for the package lies."""
+    return folder / "package"
 
 
 async def simulated(folder: Path, link_of: Callable[[Mapping[str, Any]], ProcessLink] = plain, **broker: Any) -> Stage:

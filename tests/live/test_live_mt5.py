@@ -6,28 +6,54 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import live_facts
 import pytest
 import pytest_asyncio
-from live_bench import Bench
+from live_bench import Bench, NotHere
 from live_opt_in import LINES
-from live_stage import real, simulated
+from live_stage import Stage, package_of, packaged, plain, real, simulated
+
+from dtms_service.domain.errors import Invalid
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 Say = Callable[[str], None]
 
 
+async def stage_for(terminal: str, folder: Path) -> Stage:
+    if terminal == "real":
+        return real()
+    return await simulated(folder, packaged if terminal == "package" else plain)
+
+
 @pytest_asyncio.fixture(
-    scope="module", loop_scope="module", params=["simulated", pytest.param("real", marks=pytest.mark.live_mt5)]
+    scope="module",
+    loop_scope="module",
+    params=["simulated", "package", pytest.param("real", marks=pytest.mark.live_mt5)],
 )
 async def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench]:
-    stage = real() if request.param == "real" else await simulated(tmp_path_factory.mktemp("terminal"))
+    """The simulated terminal; our real backend on a package it stands in for; the terminal of this machine."""
+    folder = tmp_path_factory.mktemp("terminal")
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "package":
+            patch.setenv("PYTHONPATH", str(package_of(folder)))
+        stage = await stage_for(request.param, folder)
+        try:
+            yield await begun(stage, alone=request.param == "real")
+        finally:
+            await stage.end()
+
+
+async def begun(stage: Stage, *, alone: bool) -> Bench:
+    """``alone``: one sentence instead of an error for each of the checks."""
     try:
-        yield await stage.begin()
-    finally:
-        await stage.end()
+        return await stage.begin()
+    except (NotHere, Invalid) as refused:
+        if alone:
+            pytest.exit(f"nothing was examined: {refused}")
+        raise
 
 
 @pytest.fixture
@@ -43,18 +69,18 @@ def say(request: pytest.FixtureRequest) -> Say:
 
 
 async def test_the_terminal_introduces_itself(bench: Bench, say: Say) -> None:
-    say(f"TERMINAL {live_facts.introduction(bench)}")
+    say(live_facts.introduction(bench))
     assert bench.terminal["connected"]
 
 
 @pytest.mark.parametrize("number", live_facts.FACTS, ids=lambda n: f"{n}-{live_facts.FACTS[n].__name__}")
 async def test_fact(bench: Bench, say: Say, number: int) -> None:
     fact = await live_facts.FACTS[number](bench)
-    say(f"FACT {number} {'holds' if fact.holds else 'DIFFERS'}: {fact.line}")
+    say(live_facts.told(number, fact))
     assert fact.holds
 
 
 async def test_habits_are_reported_as_settings_of_the_simulator(bench: Bench, say: Say) -> None:
     found = await live_facts.habits(bench)
-    say("HABITS [simulator.broker] " + ", ".join(f'{name} = "{value}"' for name, value in found.items()))
+    say(live_facts.told_habits(found))
     assert set(found) == {"missing_position", "unselected_tick", "positions_of_unknown_symbol", "deals_by_ticket"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -22,6 +23,9 @@ from dtms_service.terminal.link import Call, Reply, Result
 from dtms_service.terminal.process import ProcessLink
 from dtms_service.terminal.simulator import SimulatorControl
 
+HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "howto" / "verify-on-your-terminal.md"
+PAGE_READS = [HERE / "live_opt_in.py", HERE / "live_stage.py", HERE / "live_bench.py"]
 Change = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
@@ -98,6 +102,19 @@ async def test_a_terminal_that_keeps_a_target_that_is_not_named_is_seen(tmp_path
     fact = await live_facts.take_profit_is_removed(await stage.begin())
     await stage.end()
     assert not fact.holds
+
+
+async def test_the_page_shows_the_lines_of_a_run_and_explains_each(stage: Stage) -> None:
+    bench = await stage.begin()
+    lines = [live_facts.introduction(bench)]
+    lines += [live_facts.told(number, await fact(bench)) for number, fact in live_facts.FACTS.items()]
+    lines += [live_facts.told_habits(await live_facts.habits(bench))]
+    page = PAGE.read_text("utf-8")
+    assert [line for line in page.splitlines() if re.match(r"(TERMINAL|FACT|HABITS) ", line)] == lines
+    explained = re.findall(r"^\| `(TERMINAL|FACT \d|HABITS)` \|", page, re.MULTILINE)
+    assert explained == ["TERMINAL", *(f"FACT {number}" for number in live_facts.FACTS), "HABITS"]
+    named = set(re.findall(r"DTMS_LIVE_\w+", page))
+    assert named == {name for path in PAGE_READS for name in re.findall(r"DTMS_LIVE_\w+", path.read_text("utf-8"))}
 
 
 async def test_records_that_lag_and_a_clock_ahead_are_measured(stage: Stage) -> None:
@@ -230,7 +247,7 @@ def test_a_real_terminal_is_impossible_here_however_it_is_asked_for(wanted: str,
         "no:cacheprovider",
         "-m",
         "live_mt5",
-        str(Path(__file__).parent),
+        str(HERE),
     ]
     done = subprocess.run(
         command, env={**os.environ, "DTMS_LIVE_MT5": wanted}, capture_output=True, text=True, check=False, timeout=60
