@@ -18,7 +18,7 @@ from dtms_service.domain.outcome import Done, Outcome, Refused
 from dtms_service.domain.values import Account, Deal, DealEntry, MarginMode, Position, Tick, TradeMode
 from dtms_service.market.snapshot import Needs
 from dtms_service.terminal.frames import Rows
-from dtms_service.terminal.gateway import ORDER_S, READ_S, Gateway
+from dtms_service.terminal.gateway import Gateway
 from dtms_service.terminal.link import Call, Link, Result, call
 from dtms_service.terminal.requests import DEAL, SLTP, deviation, fillings, needs_price
 
@@ -28,6 +28,7 @@ PREFIX = 4499
 """First digits of every magic of this suite: as long as those of DTMS, and never taken for one of them (4454)."""
 VISIBLE_S = 60.0
 """The shortest settle window of DTMS (R16): what takes longer to show would be taken for not executed."""
+ASK_S = 20.0
 LOOK_S = 0.01
 COMMENT = "DTMS live test"
 AWAY = 0.01
@@ -108,8 +109,7 @@ class Bench:
 
     async def ask(self, *calls: Call) -> tuple[Result, ...]:
         """Calls on the terminal as they are, through the gateway's own link."""
-        deadline = ORDER_S if calls[0].name == "order_send" else READ_S
-        answer = await self.link.ask(calls, deadline)
+        answer = await self.link.ask(calls, ASK_S)
         if not isinstance(answer, Done):
             pytest.fail(f"{calls[0].name} was not answered: {answer.detail}")
         return answer.value.results

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from live_bench import Bench, NotHere
+from live_bench import ASK_S, Bench, NotHere
 from live_opt_in import impossible
 
 from dtms_client.places import user_state_dir
 from dtms_service.clock import SteppedClock, SystemClock
 from dtms_service.domain.values import Account
 from dtms_service.lock import Held, Lock, account_lock
-from dtms_service.terminal.gateway import READ_S, Gateway
+from dtms_service.terminal.gateway import Gateway
 from dtms_service.terminal.link import call
 from dtms_service.terminal.mt5 import PACKAGE
 from dtms_service.terminal.process import ProcessLink
@@ -112,7 +112,7 @@ async def simulated(folder: Path, link_of: Callable[[Mapping[str, Any]], Process
     gateway = Gateway(link, kind="simulated", now=clock.now, pause=lambda: pause(FIRST_TICK_S))
     await gateway.connect()  # attaches, and measures nothing: the simulator's date is not known yet
     clock.move(float((await control.clock())["now"]))
-    await link.ask([call("symbol_select", "BTCUSD", False)], READ_S)  # a real Market Watch lacks most symbols
+    await link.ask([call("symbol_select", "BTCUSD", False)], ASK_S)  # a real Market Watch lacks most symbols
     return Stage(Bench(gateway, link, "EURUSD", clock.now, pause), folder)
 
 

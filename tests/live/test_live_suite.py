@@ -205,6 +205,25 @@ async def test_an_account_that_dtms_guards_is_left_alone(stage: Stage, tmp_path:
         await stage.begin()
 
 
+async def test_a_net_position_of_somebody_else_is_not_mixed_with_ours(tmp_path: Path) -> None:
+    stage, link = await changed(tmp_path, lambda _: {"margin_mode": 0})
+    await SimulatorControl(link).open_position({"symbol": "EURUSD", "side": "BUY", "volume": 0.1, "magic": 77})
+    await stage.bench.pause(1)
+    with pytest.raises(NotHere, match="nets positions and EURUSD has one"):
+        await stage.begin()
+    await stage.end()
+    assert "order_send" not in link.asked
+
+
+@pytest.mark.parametrize(
+    ("symbol", "told"), [("NOPE", "cannot be traded here"), ("eurusd", "is spelled differently here")]
+)
+async def test_a_symbol_that_is_not_here_is_named(stage: Stage, symbol: str, told: str) -> None:
+    stage.bench.symbol = symbol
+    with pytest.raises(NotHere, match=told):
+        await stage.begin()
+
+
 async def test_only_positions_of_this_run_are_closed_and_those_always(stage: Stage) -> None:
     control = SimulatorControl(stage.bench.link)
     foreign = await control.open_position({"symbol": "EURUSD", "side": "BUY", "volume": 0.1, "magic": 77})
