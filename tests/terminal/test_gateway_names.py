@@ -118,3 +118,12 @@ async def test_symbols_that_are_there_are_never_searched_for() -> None:
     scene = await scripted(RENAMED)
     await scene.gateway.specs(["EURUSD"])
     assert scene.link.count("symbols_get") == 0
+
+
+@pytest.mark.parametrize(("took_s", "found"), [(12.0, {"EURUSD", "XAUUSD"}), (21.0, {"EURUSD"})])
+async def test_a_list_of_thousands_of_symbols_may_take_longer_than_another_read(took_s: float, found: set[str]) -> None:
+    scene = await scripted(RENAMED)
+    scene.link._backend.took = lambda: took_s if scene.link.calls[-1].name == "symbols_get" else 0.0
+    read = await scene.gateway.specs(["EURUSD", "XAUUSD"])
+    assert isinstance(read, Done)
+    assert set(read.value) == found

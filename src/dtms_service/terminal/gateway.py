@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 READ_S, ORDER_S, INITIALIZE_S = 5.0, 20.0, 120.0
 """Deadlines of one exchange with the child process (R19), real seconds."""
+LIST_S = 20.0
+"""Deadline of a list of every symbol: brokers have thousands, of 96 fields each."""
 _TIMEFRAMES = {Timeframe.M1: 1, Timeframe.M5: 5, Timeframe.M15: 15}
 _INVALID_FILLING = 10030
 _DAY = 86_400
@@ -64,7 +66,7 @@ class Gateway:
         self._pause = pause
         self._started = False
         self._attached: int | None = None
-        self._symbols = Symbols(self._ask, now)
+        self._symbols = Symbols(self._ask, self._list_all, now)
         self._in_flight: set[int] = set()
 
     @property
@@ -218,7 +220,7 @@ class Gateway:
         """Always with keywords: ``order_send(request)`` breaks under wrappers that pass empty ones (mt5.md 0.3)."""
         started = time.perf_counter()
         self._pacing.sent()
-        read = await self._ask([call("order_send", **request)], deadline=ORDER_S, urgent=True)
+        read = await self._ask([call("order_send", **request)], ORDER_S, urgent=True)
         latency = (time.perf_counter() - started) * 1000
         if not isinstance(read, Done):
             return read
@@ -230,7 +232,7 @@ class Gateway:
         return outcome
 
     async def _ask(
-        self, calls: Sequence[Call], *, deadline: float = READ_S, urgent: bool = False
+        self, calls: Sequence[Call], deadline: float = READ_S, *, urgent: bool = False
     ) -> Outcome[tuple[Result, ...]]:
         """One exchange, attached first where the child is new or the connection was lost."""
         if self._attached != self._link.generation:
@@ -288,8 +290,11 @@ class Gateway:
             if self._pause is not None:
                 await self._pause()
 
+    async def _list_all(self) -> Outcome[tuple[Result, ...]]:
+        return await self._ask([call("symbols_get")], LIST_S)
+
     async def _measure(self) -> Outcome[float]:
-        read = await self._ask([call("symbols_get")], deadline=ORDER_S)
+        read = await self._list_all()
         if not isinstance(read, Done):
             return read
         listed = results.structures("symbols_get", read.value[0], lambda row: (row["name"], row["time"], row["select"]))

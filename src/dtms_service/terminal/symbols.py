@@ -13,7 +13,7 @@ from dtms_service.terminal.link import Call, Result, call
 from dtms_service.terminal.requests import fillings
 from dtms_service.terminal.results import Row
 
-Ask = Callable[[Sequence[Call]], Awaitable[Outcome[tuple[Result, ...]]]]
+Answer = Awaitable[Outcome[tuple[Result, ...]]]
 
 SEARCH_S = 900.0
 """Seconds until a name that the broker does not have is looked for again: that reads thousands of symbols."""
@@ -24,9 +24,12 @@ log = logging.getLogger(__name__)
 class Symbols:
     """Asked for by the names the engine uses; a symbol that was renamed goes on under its old one."""
 
-    def __init__(self, ask: Ask, now: Callable[[], float]) -> None:
-        """``ask`` is one exchange with the terminal; ``now`` the engine clock."""
+    def __init__(
+        self, ask: Callable[[Sequence[Call]], Answer], list_all: Callable[[], Answer], now: Callable[[], float]
+    ) -> None:
+        """``ask`` is one exchange with the terminal, ``list_all`` its ``symbols_get``; ``now`` the engine clock."""
         self._ask = ask
+        self._list_all = list_all
         self._now = now
         self._facts: dict[str, Row] = {}
         self._fillings: dict[str, tuple[int, ...]] = {}
@@ -98,7 +101,7 @@ class Symbols:
         due = [symbol for symbol in missing if now - self._searched.get(symbol, float("-inf")) >= SEARCH_S]
         if not due:
             return {}
-        read = await self._ask([call("symbols_get")])
+        read = await self._list_all()
         known = results.structures("symbols_get", read.value[0], _name) if isinstance(read, Done) else read
         if not isinstance(known, Done):
             return {}
