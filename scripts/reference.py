@@ -19,6 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from dtms_service.domain.bounds import LIMITS, ORDERS
 from dtms_service.domain.parameters import Parameters
 from dtms_service.settings.loading import OTHERS, SHORT_NAMES
 from dtms_service.settings.tree import DERIVED, Section, Settings, fields_of
@@ -52,7 +53,11 @@ def page() -> str:
             if not _is_group(kind):
                 plain = f"`{_plain(default)}`" if default not in (None, ()) else "none"
                 shown = DERIVED.get(prefix + name, plain)
-                parts.append(f"| `{prefix}{name}` | {_type(kind)} | {shown} | {docs[name]} |")
+                kinds = _type(kind) + (_limits(name) if cls is Parameters else "")
+                parts.append(f"| `{prefix}{name}` | {kinds} | {shown} | {docs[name]} |")
+        if cls is Parameters:
+            parts.append("\nHow they must lie to each other; the start ends with exit code 78 otherwise:\n")
+            parts += [f"* `{order.words}`, otherwise {order.why}" for order in ORDERS]
     parts.append("\n## Short environment names\n\n| variable | setting |\n|---|---|")
     parts += [f"| `{variable}` | `{name}` |" for variable, name in SHORT_NAMES.items()]
     others = ", ".join(f"`{name}`" for name in sorted(OTHERS))
@@ -96,6 +101,11 @@ def _plain(default: Any) -> str:
     if isinstance(default, tuple):
         return str(list(default)).replace("'", '"')
     return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def _limits(name: str) -> str:
+    """The limits of a parameter, both included; nothing for a word."""
+    return f", {LIMITS[name].least:g} to {LIMITS[name].most:g}" if name in LIMITS else ""
 
 
 def _type(kind: Any) -> str:

@@ -19,6 +19,7 @@ from typing import Any, get_origin
 from pydantic import ValidationError
 
 from dtms_client import places
+from dtms_service.domain import bounds
 from dtms_service.settings.tree import Leaf, Settings, folder, is_loopback, leaves
 
 PREFIX = "DTMS_"
@@ -80,6 +81,7 @@ def load(
     _fill(flat, env, real=real)
     settings = _validated(flat, origins)
     _check(settings, real=real)
+    _check_engine(settings, origins)
     return Loaded(settings, origins, tuple(warnings))
 
 
@@ -202,3 +204,14 @@ def _check(settings: Settings, *, real: bool) -> None:
             f"Try: set DTMS_API_TOKEN, or api.host = {places.HOST}"
         )
         raise Misconfigured(message)
+
+
+def _check_engine(settings: Settings, origins: Mapping[str, str]) -> None:
+    """The limits of the rules' numbers, and how they must lie to each other (``domain/bounds.py``)."""
+    wrong = bounds.broken(settings.engine)
+    if wrong is None:
+        return
+    names = [f"engine.{name}" for name in wrong.names]
+    where = ", ".join(f"{name} ({origins.get(name, 'default')})" for name in names)
+    message = f"{where}: {wrong.sentence}. Try: docs/reference/settings.md says what it may be"
+    raise Misconfigured(message)
