@@ -207,6 +207,8 @@ async def test_d42_a_second_registration_resets_nothing(world: World) -> None:
     assert before.state is TradeState.WARNING_L2
     (answer,) = await world.register(trade.ticket, stop_loss=1.0, volume=9.0, entry_price=1.0)
     assert (answer.outcome, answer.trade) == ("already_protected", before)
+    (renamed,) = await world.register(trade.ticket, strategy_type="micro_scalp", source="another bot")
+    assert (renamed.outcome, renamed.trade) == ("already_protected", before)
     (refused,) = await world.register(trade.ticket, side=Side.SELL)
     assert isinstance(refused, RegistrationConflict)
     assert world.trade(trade.ticket) is before

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from market_series import at, golden, picked, spec, walk, windows
+from market_series import MIRROR, at, golden, picked, spec, walk, windows
 
 from dtms_service.domain import regime
 from dtms_service.domain.parameters import Parameters
@@ -79,7 +79,7 @@ def test_d10_a_tenth_of_an_atr_beyond_a_swing_is_a_break_at_any_price(price, atr
 
 
 @pytest.mark.parametrize(
-    ("plain", "others"), [("EURUSD", ("EURUSDc", "EURUSD.raw", "EURUSDm")), ("BTCUSDT", ("BTCUSDT.x", "BTCUSDTc"))]
+    ("plain", "others"), [("EURUSD", ("EURUSDc", "EURUSD.raw", "EURUSDm")), ("BTCUSD", ("BTCUSDT", "BTCUSDc"))]
 )
 def test_d15_a_brokers_suffix_changes_no_reading(plain, others):
     bars = walk(3)
@@ -92,13 +92,12 @@ def test_d15_a_brokers_suffix_changes_no_reading(plain, others):
 
 def test_d15_the_distance_that_flips_is_a_share_of_the_symbols_own_atr():
     bars = walk(3)
-    large = Bars(
-        bars.time, *(100 * p for p in (bars.open, bars.high, bars.low, bars.close)), bars.tick_volume, bars.spread
-    )
-    thetas = [view.read_m15("EURUSD", windows(b)[0], P).theta for b in (bars, large)]
-    assert np.allclose(100 * thetas[0], thetas[1], rtol=1e-9)
-    ends = [built(b).vwap for b in (bars, large)]
-    assert (ends[0].flip, ends[0].flip_age) == (ends[1].flip, ends[1].flip_age)
+    prices = (MIRROR + 2 * (prices - MIRROR) for prices in (bars.open, bars.high, bars.low, bars.close))
+    livelier = Bars(bars.time, *prices, bars.tick_volume, bars.spread)  # the same price, every move twice as wide
+    before, after = (view.read_m15("EURUSD", windows(b)[0], P) for b in (bars, livelier))
+    assert isinstance(before, view.M15Readings)
+    assert isinstance(after, view.M15Readings)
+    assert np.array_equal(2 * before.theta, after.theta)
 
 
 # Bars.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -47,11 +48,17 @@ async def test_d30_both_levels_are_named_in_every_change(target: float | None, s
     assert (request["sl"], request["tp"]) == (1.095, sent)
 
 
-async def test_d53_a_terminal_that_hangs_does_not_hold_up_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+async def process(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ProcessLink]:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     link = ProcessLink("scripted_backend", {})
     await link.start()
-    hanging = asyncio.create_task(link.ask([call("hang")], 0.3))
+    yield link
+    await link.close()
+
+
+async def test_d53_a_terminal_that_hangs_does_not_hold_up_the_service(process: ProcessLink) -> None:
+    hanging = asyncio.create_task(process.ask([call("hang")], 0.3))
     longest, last = 0.0, time.monotonic()
     while not hanging.done():
         await asyncio.sleep(0.005)
@@ -60,4 +67,3 @@ async def test_d53_a_terminal_that_hangs_does_not_hold_up_the_service(monkeypatc
     assert isinstance(outcome, Unknown)
     assert outcome.code == "timeout"
     assert longest < 0.25
-    await link.close()
