@@ -27,7 +27,7 @@ from dtms_service.domain.values import MarginMode, Side
 from dtms_service.ledger.store import SqlLedger
 
 K = ObligationKind
-NERVOUS = Parameters(l1_score=11.0, l2_score=11.0, l1_exit_score=12.0, l2_exit_score=12.0, arm_age_s=0.0)
+NERVOUS = Parameters(l1_score=11.0, l2_score=11.0, l1_exit_score=12.0, l2_exit_score=12.0, arm_age_s=0.0, max_hedges=0)
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ async def test_d35_every_order_has_a_number_of_its_own_and_needs_no_second_level
 
 
 async def test_d39_on_a_netting_account_a_position_is_reduced_and_never_turned(tmp_path: Path) -> None:
-    hedges_at_once = replace(NERVOUS, hedge_now_score=11.0, hedge_score=11.0)
+    hedges_at_once = replace(NERVOUS, hedge_now_score=11.0, hedge_score=11.0, max_hedges=1)
     world = await open_world(tmp_path, parameters=hedges_at_once, account={"margin_mode": "netting"})
     ticket = await world.open(volume=0.8)
     await world.register(ticket)
