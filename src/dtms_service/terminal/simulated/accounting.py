@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dtms_service.terminal.simulated.market import Market
-from dtms_service.terminal.simulated.money import DIGITS, Money
+from dtms_service.terminal.simulated.money import Money, cents
 from dtms_service.terminal.simulated.rows import PositionRow
 from dtms_service.terminal.simulated.rules import BUY, LOTS, Deal
 from dtms_service.terminal.simulated.state import State
@@ -36,11 +36,11 @@ class Accounting:
     def floating(self, time: float) -> float:
         """Floating profit and swap of all positions."""
         held = self.state.positions.values()
-        return round(sum((self.profit_of(each, time) + each.swap for each in held), 0.0), DIGITS)
+        return cents(sum((self.profit_of(each, time) + each.swap for each in held), 0.0))
 
     def equity(self, time: float) -> float:
         """Balance, floating profit and swap."""
-        return round(self.state.balance + self.floating(time), DIGITS)
+        return cents(self.state.balance + self.floating(time))
 
     def margin(self, time: float, extra: Deal | None = None) -> float:
         """Margin in use; with ``extra``, as it would be after that deal."""
@@ -56,4 +56,4 @@ class Accounting:
                 others.remove(extra.position)
             others.append(side)
         total = sum((self.money.total_margin(self.market.of(s).facts, rows, time) for s, rows in held.items()), 0.0)
-        return round(total, DIGITS)
+        return cents(total)

@@ -16,7 +16,7 @@ from dtms_service.terminal.simulated.accounting import Accounting
 from dtms_service.terminal.simulated.arguments import parse_request
 from dtms_service.terminal.simulated.constants import Constants
 from dtms_service.terminal.simulated.market import Market
-from dtms_service.terminal.simulated.money import DIGITS
+from dtms_service.terminal.simulated.money import cents
 from dtms_service.terminal.simulated.pending import PendingRules, side_of
 from dtms_service.terminal.simulated.rows import DealRow, OrderRow, PositionRow
 from dtms_service.terminal.simulated.rules import BUY, LOTS, SELL, CloseBy, Deal, Judged, Levels, No, Rules, Waiting
@@ -142,7 +142,7 @@ class Broker:
             swap = _share(held, closed)
             entry = self._reduce(held, deal, ticket, moment)
         self._fill_order(deal, ticket, identifier, time, reason, order)
-        commission = -round(self.terms.commission * deal.volume, DIGITS)
+        commission = -cents(self.terms.commission * deal.volume)
         self.state.put(DealRow(
             number, ticket, identifier, facts.name, deal.type, entry, deal.volume, deal.price, profit, deal.magic,
             reason, deal.comment, moment, commission, swap,
@@ -208,7 +208,7 @@ class Broker:
         if rest <= 0:
             self.state.drop_position(held.ticket)
             return
-        swap = round(held.swap - _share(held, closed), DIGITS)
+        swap = cents(held.swap - _share(held, closed))
         self.state.put(replace(held, volume=rest, swap=swap, time_update_msc=moment))
 
     def _close_by(self, judged: CloseBy, time: float, reason: int) -> Filled:
@@ -324,4 +324,4 @@ class Broker:
 
 def _share(held: PositionRow, closed: float) -> float:
     """Swap that goes with the closed lots."""
-    return held.swap if closed >= held.volume else round(held.swap * closed / held.volume, DIGITS)
+    return held.swap if closed >= held.volume else cents(held.swap * closed / held.volume)

@@ -12,14 +12,22 @@ US dollars, else at the catalogue's reference rate.
 
 from __future__ import annotations
 
+import math
+
 from dtms_service.terminal.simulated.catalogue import REFERENCE_USD, Contract
 from dtms_service.terminal.simulated.constants import Constants
 from dtms_service.terminal.simulated.market import Market
 from dtms_service.terminal.simulated.rows import PositionRow
 
-DIGITS = 2
-"""Decimals of money."""
 _LEVERAGED = frozenset({Constants.SYMBOL_CALC_MODE_FOREX, Constants.SYMBOL_CALC_MODE_CFDLEVERAGE})
+
+
+def cents(amount: float) -> float:
+    """``amount`` rounded to cents, halves away from zero, as statements do.
+
+    The noise of float arithmetic, far below 1e-7 cents, must not turn half a cent into less.
+    """
+    return math.copysign(math.floor(abs(amount) * 100 + 0.5 + 1e-7) / 100, amount) + 0.0  # no negative zero
 
 
 class Money:
@@ -56,7 +64,7 @@ class Money:
 
     def difference(self, facts: Contract, sign: int, volume: float, difference: float, time: float) -> float:
         """Profit of ``volume`` lots over a price difference, rounded to money."""
-        return round(difference * sign * facts.contract_size * volume * self.rate(facts.profit, time), DIGITS)
+        return cents(difference * sign * facts.contract_size * volume * self.rate(facts.profit, time))
 
     def margin(self, facts: Contract, volume: float, price: float, time: float) -> float:
         """Margin of ``volume`` lots opened at ``price``; not rounded."""

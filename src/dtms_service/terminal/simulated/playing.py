@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from dtms_service.terminal.simulated.broker import Broker
 from dtms_service.terminal.simulated.constants import Constants
-from dtms_service.terminal.simulated.money import DIGITS
+from dtms_service.terminal.simulated.money import cents
 from dtms_service.terminal.simulated.pending import price_at, reached
 from dtms_service.terminal.simulated.rows import DealRow, OrderRow, PositionRow
 from dtms_service.terminal.simulated.rules import BUY
@@ -162,7 +162,7 @@ class Playing:
             return
         else:
             return
-        total = round(position.swap + round(money * position.volume * nights, DIGITS), DIGITS)
+        total = cents(position.swap + cents(money * position.volume * nights))
         self._state.put(replace(position, swap=total))
 
     def _reopen(self, position: PositionRow, points: float, time: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 
-from dtms_service.terminal.simulated.money import DIGITS
+from dtms_service.terminal.simulated.money import cents
 from dtms_service.terminal.simulated.rows import DealRow, FaultRow, LateRow, OrderRow, PositionRow, Row
 from dtms_service.terminal.simulated.store import Changes, Store
 
@@ -39,7 +39,7 @@ class State:
     def _book(self, row: DealRow) -> None:
         self.deals.append(row)
         self.deals_of.setdefault(row.position_id, []).append(row)
-        self.balance = round(self.balance + row.profit + row.commission + row.swap, DIGITS)
+        self.balance = cents(self.balance + row.profit + row.commission + row.swap)
 
     def ticket(self) -> int:
         """The next number; orders, deals, faults and late orders share one sequence."""
