@@ -170,11 +170,13 @@ class Broker:
         )  # fmt: skip
 
     def _add(self, held: PositionRow, deal: Deal, moment: int) -> None:
-        """Netting: a deal of the same direction makes the position larger, at the weighted mean price."""
+        """Netting: a deal of the same direction makes the position larger, at the weighted mean price.
+
+        Its levels replace those of the position, and no level deletes one (MetaTrader's help on netting).
+        """
         volume = round(held.volume + deal.volume, LOTS)
         mean = (held.price_open * held.volume + deal.price * deal.volume) / volume
-        sl, tp = deal.sl or held.sl, deal.tp or held.tp
-        self.state.put(replace(held, volume=volume, price_open=mean, sl=sl, tp=tp, time_update_msc=moment))
+        self.state.put(replace(held, volume=volume, price_open=mean, sl=deal.sl, tp=deal.tp, time_update_msc=moment))
 
     def _reduce(self, held: PositionRow, deal: Deal, order: int, moment: int) -> int:
         """Close in part or whole; on netting a larger deal turns the position around. Returns the deal's entry."""
@@ -287,8 +289,9 @@ class Broker:
         if isinstance(judged, No) and judged.retcode == Constants.TRADE_RETCODE_MARKET_CLOSED:
             self.state.put(replace(order, due=time + _RETRY_S))
         elif isinstance(judged, Deal) and not isinstance(self._afford(judged, time), No):
-            joins = target is not None and not closes
-            self.fill(replace(judged, position=target) if joins else judged, time, order.reason, order)
+            if target is not None and not closes:  # the rest of an order: levels changed meanwhile stay
+                judged = replace(judged, position=target, sl=target.sl, tp=target.tp)
+            self.fill(judged, time, order.reason, order)
         else:
             self.end_order(order, Constants.ORDER_STATE_REJECTED, time)
 
