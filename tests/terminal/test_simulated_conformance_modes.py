@@ -216,6 +216,12 @@ def test_c45_instant_execution_wants_a_price_within_the_deviation(tmp_path: Path
     assert market_order(terminal, "SELL", 0.1, price=1.1001, deviation=10).price == 1.1
 
 
+def test_c45_a_hand_trades_at_the_price_it_sees(tmp_path: Path) -> None:
+    terminal = flat_market(tmp_path, symbols=euro(execution="instant"))
+    ticket = terminal.simulator_open_position({"symbol": "EURUSD", "side": "BUY", "volume": 0.1})["ticket"]
+    assert terminal.simulator_close_position(ticket)["price"] == 1.1
+
+
 def test_c45_market_execution_ignores_price_and_deviation(tmp_path: Path) -> None:
     terminal = flat_market(tmp_path)
     assert market_order(terminal, "BUY", 0.1, price=5.0, deviation=0).price == 1.1001
@@ -351,7 +357,9 @@ def test_swap_in_points_is_counted_every_night_and_three_times_on_one(tmp_path: 
     equity = terminal.account_info().equity
     assert equity == pytest.approx(100_000 - 2.0 - 6.5), "spread 10 points on 0.2 lots, and the swap"
     market_order(terminal, "SELL", 0.05, position=ticket)
-    assert (deals(terminal)[-1]["swap"], positions(terminal)[0]["swap"]) == (-1.63, -4.87), "a quarter goes with it, half a cent upwards"
+    assert (deals(terminal)[-1]["swap"], positions(terminal)[0]["swap"]) == (-1.63, -4.87), (
+        "a quarter goes with it, half a cent upwards"
+    )
     market_order(terminal, "SELL", 0.15, position=ticket)
     assert deals(terminal)[-1]["swap"] == -4.87
     assert terminal.account_info().balance == pytest.approx(equity)

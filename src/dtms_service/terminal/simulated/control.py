@@ -203,6 +203,11 @@ class Control:
     def _act(self, *, reason: int = Constants.DEAL_REASON_CLIENT, **request: Any) -> None:
         desk = self._desk
         desk.play()
+        if request["action"] == Constants.TRADE_ACTION_DEAL:
+            # A hand sees the price it trades at; instant execution wants to be told.
+            quote = desk.market.of(request["symbol"]).quote(desk.now)
+            if quote is not None:
+                request["price"] = quote.ask if request["type"] == BUY else quote.bid
         judged = desk.broker.check(parse_request(request), desk.now)
         if isinstance(judged, No):
             raise ValueError(judged.detail)  # noqa: TRY004 -- unusable input is a ValueError by contract
