@@ -238,7 +238,6 @@ async def test_d51_a_failure_is_told_as_one_and_stays_in_the_history(world: Worl
     assert (await world.kinds(trade)).count("action") == 2
 
 
-@pytest.mark.xfail(reason="the total counts orders, also refused ones", strict=True)
 async def test_d51_a_refused_order_is_not_counted_as_an_action(world: World) -> None:
     await refuse_orders(world, 1)
     await world.protect(1)

@@ -10,6 +10,7 @@ import pytest
 from engine_world import World, open_world
 
 from dtms_service.domain.errors import StorageBusy, StorageFailed
+from dtms_service.engine.dtms import longest_pause
 
 FACTOR = 600.0
 """Ten minutes a second: a cycle of 30 s takes 50 ms."""
@@ -80,3 +81,8 @@ async def test_a_dead_monitor_does_not_look_healthy(world: World) -> None:
     assert world.dtms.report().ready
     await until(lambda: not world.dtms.report().ready)  # nobody runs it: the last cycle gets older than three periods
     assert [reason.code for reason in world.dtms.report().reasons] == ["cycle_too_old"]
+
+
+@pytest.mark.parametrize(("attempt", "seconds"), [(1, 1.0), (2, 2.0), (5, 16.0), (6, 30.0), (5000, 30.0)])
+def test_a_night_of_failed_attempts_leaves_the_pause_bounded(attempt: int, seconds: float) -> None:
+    assert longest_pause(attempt) == seconds

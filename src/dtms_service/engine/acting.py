@@ -25,7 +25,10 @@ READ_AGAIN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Acted:
-    """The trade after acting, and events that are not committed yet; everything before the last order is."""
+    """The trade after acting, and events that are not committed yet; everything before the last order is.
+
+    ``orders`` counts those that were done; what was refused or has no answer is told by its event.
+    """
 
     trade: Trade
     events: tuple[Event, ...]
@@ -86,8 +89,8 @@ class Actor:
                 shelved = shelve(trade, obligation, answer, scene.now, self._mode, self._parameters)
                 trade, pending = shelved.trade, pending + shelved.events
                 continue
-            trade, scene = await self._send(trade, obligation, answer, pending, scene)
-            pending, orders = (), orders + 1
+            trade, scene, done = await self._send(trade, obligation, answer, pending, scene)
+            pending, orders = (), orders + done
         return Acted(trade, pending, orders)
 
     def _settled(self, trade: Trade) -> bool:
@@ -110,7 +113,8 @@ class Actor:
 
     async def _send(
         self, trade: Trade, obligation: Obligation, answer: Send, events: Sequence[Event], scene: Scene
-    ) -> tuple[Trade, Scene]:
+    ) -> tuple[Trade, Scene, bool]:
+        """The trade and the scene after one order, and whether the broker said that it was done."""
         order = replace(answer.order, magic=self._record.next_magic())
         trade, _, intent = effects.sent(trade, obligation, order, answer.target, scene.now)
         await self._record.write(trades=[trade], events=events, intents=[intent])
@@ -125,9 +129,8 @@ class Actor:
         self._reply = _Reply(trade, tuple(told), intent)
         await self.store_reply()
         shown = replace(scene.position, volume=trade.volume, stop_loss=trade.stop_loss)
-        return trade, replace(
-            scene, position=shown if not isinstance(order, ClosePosition) or volume else scene.position
-        )
+        after = replace(scene, position=shown if not isinstance(order, ClosePosition) or volume else scene.position)
+        return trade, after, isinstance(outcome, Done)
 
 
 def _closed_volume(outcome: Outcome[Fill]) -> float | None:

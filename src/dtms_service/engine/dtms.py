@@ -348,9 +348,14 @@ class Dtms:
 
     async def _pause(self, attempt: int) -> None:
         """Full jitter below an exponential bound, in real time; ends at once when the service stops."""
-        first, longest = RECONNECT_S
-        bound = min(longest, first * 2 ** (attempt - 1))
         try:
-            await asyncio.wait_for(self._stopping.wait(), timeout=self._jitter() * bound)
+            await asyncio.wait_for(self._stopping.wait(), timeout=self._jitter() * longest_pause(attempt))
         except TimeoutError:
             return
+
+
+def longest_pause(attempt: int) -> float:
+    """Seconds below which the pause after failed attempt number ``attempt`` is drawn: doubled up to the bound."""
+    first, longest = RECONNECT_S
+    doublings = min(attempt - 1, 16)  # 2 to the number of a night's attempts is more than a float holds
+    return float(min(longest, first * 2**doublings))
