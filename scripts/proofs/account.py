@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """20,000 random operations at the simulated terminal, compared after each with an independent account, to the cent.
 
-``python scripts/prove.py account``, or alone with ``[--operations N] [--seed N] [--broker NAME]``. Ends with the tally, or with the
-first disagreement: what the terminal says, what the rules say, and the operations that led there.
+``python scripts/prove.py account``, or alone with ``[--operations N] [--seed N] [--broker NAME]``. Ends with the tally,
+or with the first disagreement: what the terminal says, what the rules say, and the operations that led there.
 """
 
 from __future__ import annotations

@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+"""The proofs that are too long for the everyday check: ``python scripts/prove.py [NAME …] [--out FOLDER]``.
+
+Each prints one line; with ``--out`` it also leaves ``NAME.json`` with the figures, the commit and the versions. The
+exit code is 1 when one of them found a violation. Run it inside the environment: ``.venv/bin/python scripts/prove.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "tests" / "engine"), str(ROOT / "scripts")]
+
+from proofs import account, hang, reads  # noqa: E402 -- the tests' support is on no path of a script
+
+PROOFS: dict[str, Callable[[], str]] = {"account": account.prove, "hang": hang.prove, "reads": reads.prove}
+"""Every proof by its name; it returns its figures in one line and raises ``AssertionError`` at a violation."""
+
+
+def main() -> int:
+    """0 when every proof held."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("names", nargs="*", choices=[*PROOFS, []], help="which; all of them when none is named")
+    parser.add_argument("--out", type=Path, help="folder for the evidence, one JSON file per proof")
+    wanted = parser.parse_args()
+    failed = False
+    for name in wanted.names or PROOFS:
+        begun = time.monotonic()
+        try:
+            line, held = PROOFS[name](), True
+        except AssertionError as violation:
+            line, held = f"VIOLATION {violation}", False
+        failed |= not held
+        print(f"{name}: {line}", flush=True)
+        if wanted.out is not None:
+            write(wanted.out / f"{name}.json", line, held=held, seconds=time.monotonic() - begun)
+    return 1 if failed else 0
+
+
+def write(path: Path, line: str, *, held: bool, seconds: float) -> None:
+    """Leave the evidence of one proof; nothing in it names the machine it ran on."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    changed = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=False)
+    evidence = {
+        "held": held,
+        "figures": line,
+        "seconds": round(seconds),
+        "commit": commit.stdout.strip(),
+        "uncommitted_changes": bool(changed.stdout.strip()),
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "processors": os.cpu_count(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(evidence, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
