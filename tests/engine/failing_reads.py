@@ -11,6 +11,7 @@ from engine_world import World, open_world
 
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.states import TradeState
+from dtms_service.domain.trade import Trade
 
 CYCLES = 20
 """Cycles of 30 s: two M5 bars close, so that trades are looked at, moved and get orders."""
@@ -29,9 +30,9 @@ READS = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it ended: by ticket the state and what is left, here and at the broker; orders of ours by their magic."""
+    """How it ended: by ticket the state, the rule that led there and what is left; orders of ours by their magic."""
 
-    trades: Mapping[int, tuple[TradeState, float]]
+    trades: Mapping[int, tuple[TradeState, str, float]]
     positions: Mapping[int, tuple[float, float]]
     """By ticket: volume and stop loss at the broker."""
     deals: Mapping[int, int]
@@ -99,8 +100,12 @@ async def outcome(world: World) -> Outcome:
     for deal in await world.deals():
         if deal["magic"] > 10**14:
             ours[deal["magic"]] = ours.get(deal["magic"], 0) + 1
-    trades = {ticket: (world.trade(ticket).state, world.trade(ticket).volume) for ticket in world.opened}
+    trades = {ticket: _place(world.trade(ticket)) for ticket in world.opened}
     return Outcome(trades, await broker(world), ours)
+
+
+def _place(trade: Trade) -> tuple[TradeState, str, float]:
+    return trade.state, trade.rule, trade.volume
 
 
 def none(call: str, symbol: str | None, count: int = 1) -> dict[str, Any]:
