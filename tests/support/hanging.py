@@ -75,8 +75,8 @@ class Figures:
 def hang(folder: Path, call: str) -> Figures:
     """Let ``call`` hang once for a minute while twelve trades are taken under protection. Raises ``AssertionError``."""
     with Service(folder, NERVOUS) as service, Pulse(service.url) as pulse:
-        service.post("/simulator/faults", {"kind": "hang", "call": call, "seconds": HANG_S})
         tickets = [opened(service, symbol, side) for symbol in SYMBOLS for side in ("BUY", "SELL")]
+        service.post("/simulator/faults", {"kind": "hang", "call": call, "seconds": HANG_S})
         for ticket in tickets:
             service.ask("PUT", f"/dtms/trades/{ticket}", status=None, json={}, timeout=90)
         started = logged(service, "terminal_process_started")

@@ -8,10 +8,14 @@ text), or ``{"raises": text}``. A function that has no script is one of the clas
 from __future__ import annotations
 
 import os
+import signal
+import stat
 import sys
+import threading
 import time
 from collections import namedtuple
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -72,6 +76,21 @@ class Scripted:
     def die(self) -> None:
         os._exit(9)
 
+    def babble(self, number: int) -> None:
+        write_nonsense(number)
+        time.sleep(3600)
+
+    def babble_later(self) -> None:
+        threading.Timer(0.1, write_nonsense, (3,)).start()
+
+    def die_and_leave_a_process(self) -> None:
+        if os.fork() == 0:
+            time.sleep(5)
+        os._exit(9)
+
+    def stop(self) -> None:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
     def talk(self) -> str:
         print("a library that prints")
         return "said"
@@ -79,6 +98,14 @@ class Scripted:
     def fail(self) -> None:
         message = "returned a result with an exception set"
         raise SystemError(message)
+
+
+def write_nonsense(number: int) -> None:
+    """``number`` bytes that are no frame, where the worker writes its frames: the one pipe that takes them."""
+    for descriptor in range(3, 20):
+        with suppress(OSError):
+            if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+                os.write(descriptor, b"\xff" * number)
 
 
 def struct(fields: Mapping[str, Any]) -> Any:

@@ -19,6 +19,7 @@ from dtms_service.terminal.link import InlineLink, Link, Reply, call
 from dtms_service.terminal.process import ProcessLink
 
 HERE = Path(__file__).parent
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="signals, fork and prctl")
 DEADLINE_S = 0.3
 
 
@@ -108,6 +109,65 @@ async def test_a_child_killed_from_outside_is_noticed_without_a_call(process: Pr
     assert value(await process.ask([call("echo", 1)], 5)) == 1
 
 
+@pytest.mark.parametrize("size", [3, 50_000_000], ids=["less than a frame", "more than a buffer"])
+async def test_a_child_that_answers_garbage_makes_its_call_unknown_and_is_replaced(
+    process: ProcessLink, size: int
+) -> None:
+    answer = await process.ask([call("babble", size)], 5 if size > 4 else DEADLINE_S)
+    assert isinstance(answer, Unknown)
+    assert answer.code == ("link_down" if size > 4 else "timeout")
+    assert value(await process.ask([call("echo", 1)], 5)) == 1
+
+
+async def test_a_child_that_writes_without_being_asked_is_replaced(process: ProcessLink) -> None:
+    generation = process.generation
+    assert value(await process.ask([call("babble_later")], 5)) is None
+    async with asyncio.timeout(10):
+        while process.generation == generation:
+            await asyncio.sleep(0.02)
+    assert value(await process.ask([call("echo", 1)], 5)) == 1
+
+
+@needs_linux
+async def test_a_child_that_is_stopped_is_unknown_at_its_deadline_and_replaced(process: ProcessLink) -> None:
+    answer = await process.ask([call("stop")], DEADLINE_S)
+    assert isinstance(answer, Unknown)
+    assert answer.code == "timeout"
+    assert value(await process.ask([call("echo", 1)], 5)) == 1
+
+
+@needs_linux
+async def test_a_process_that_a_dead_child_leaves_on_its_pipe_keeps_no_new_child_away(process: ProcessLink) -> None:
+    answer = await process.ask([call("die_and_leave_a_process")], DEADLINE_S)
+    assert isinstance(answer, Unknown)
+    assert value(await process.ask([call("echo", 1)], 4)) == 1
+
+
+async def test_a_request_that_cannot_be_written_costs_itself_and_no_later_one(
+    process: ProcessLink, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = await process.ask([call("echo", object())], 5)
+    assert isinstance(answer, Unknown)
+    assert "terminal_request_failed" in caplog.messages
+    assert value(await process.ask([call("echo", 1)], 5)) == 1
+
+
+@needs_linux
+async def test_a_child_that_cannot_be_started_is_tried_again(
+    process: ProcessLink, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    executable = sys.executable
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    await process.ask([call("die")], 5)
+    async with asyncio.timeout(10):
+        while "terminal_process_not_started" not in caplog.messages:
+            await asyncio.sleep(0.02)
+    monkeypatch.setattr(sys, "executable", executable)
+    async with asyncio.timeout(10):
+        while not isinstance(await process.ask([call("echo", 1)], 5), Done):
+            await asyncio.sleep(0.02)
+
+
 async def test_a_backend_that_prints_does_not_corrupt_the_answers(process: ProcessLink) -> None:
     assert value(await process.ask([call("talk")], 5)) == "said"
     assert value(await process.ask([call("echo", 2)], 5)) == 2
@@ -150,7 +210,7 @@ async def test_the_simulated_childs_imports_stay_light(tmp_path: Path) -> None:
     await link.close()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc; Windows ties the child by a job object")
+@needs_linux
 async def test_no_child_survives_a_parent_that_is_killed() -> None:
     parent = (
         "import asyncio, sys\n"

@@ -12,9 +12,10 @@ import logging
 import os
 import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from dtms_service.domain.errors import DtmsError, Invalid
 from dtms_service.domain.outcome import Done, Outcome, Unknown
@@ -29,7 +30,10 @@ QUEUE_S = 30.0
 RESTART_PAUSE_S = 0.5
 LEAVE_S = 2.0
 """Time a child has to leave by itself when its input ends."""
-_READ_LIMIT = 2**24
+DYING_S = 0.5
+"""Time a child whose output has ended has to be gone; its exit code is worth the wait."""
+DIE_S = 5.0
+"""Time a killed child has to be gone; one that is stuck in the kernel is left behind, without a pipe."""
 
 log = logging.getLogger(__name__)
 
@@ -46,38 +50,106 @@ class _Request:
             self.answer.set_result(outcome)
 
 
-class _Child:
-    """One child process and its pipe."""
+class _Child(asyncio.SubprocessProtocol):
+    """One child process and its pipe: a frame out, a frame in.
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        if process.stdin is None or process.stdout is None:
-            message = "the child was started without pipes"
-            raise DtmsError(message)
-        self.process = process
-        self._input = process.stdin
-        self._output = process.stdout
-        self.ended = asyncio.create_task(process.wait(), name="terminal-process")
+    Its end is told by the process alone: a buffer that nobody reads, or a grandchild that inherited the pipe, would
+    keep ``asyncio.subprocess`` waiting for ever.
+    """
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        self._wake = wake
+        self.ended: asyncio.Future[int | None] = loop.create_future()
+        self.trouble: Exception | None = None
+        """Why this child cannot be used any more."""
+        self._disconnected: asyncio.Future[None] = loop.create_future()
+        self._transport: asyncio.SubprocessTransport | None = None
+        self._answer: asyncio.Future[bytes] | None = None
+        self._arrived = bytearray()
         self._number = 0
+
+    @property
+    def pid(self) -> int:
+        return self._open.get_pid()
+
+    @property
+    def _open(self) -> asyncio.SubprocessTransport:
+        if self._transport is None:
+            message = "the terminal process has no pipe yet"
+            raise DtmsError(message)
+        return self._transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.SubprocessTransport, transport)
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        if self.trouble is not None:
+            return
+        self._arrived += data
+        try:
+            self._look()
+        except BadFrame as error:
+            self._fail(error)
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        if fd == 1:
+            self._fail(exc or EOFError("its output ended"))
+
+    def process_exited(self) -> None:
+        self.ended.set_result(self._open.get_returncode())
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disconnected.set_result(None)
+
+    def _look(self) -> None:
+        if self._answer is None or self._answer.done():
+            message = "it wrote without being asked"
+            raise BadFrame(message)
+        if len(self._arrived) < LENGTH.size:
+            return
+        end = LENGTH.size + total_of(bytes(self._arrived[: LENGTH.size]))
+        if len(self._arrived) > end:
+            message = f"{len(self._arrived) - end} bytes after its answer"
+            raise BadFrame(message)
+        if len(self._arrived) == end:
+            self._answer.set_result(bytes(self._arrived[LENGTH.size :]))
+            self._arrived.clear()
+
+    def _fail(self, why: Exception) -> None:
+        self.trouble = self.trouble or why
+        self._arrived.clear()
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(self.trouble)
+        self._wake()
 
     async def exchange(self, head: Mapping[str, Any]) -> tuple[int, bytes]:
         """Write one request, read one frame; its number and the frame's body.
 
         Raises ``BadFrame``, ``OSError``, ``EOFError``.
         """
+        if self.trouble is not None:
+            raise self.trouble
         self._number += 1
-        self._input.write(pack({"id": self._number, **head}))
-        await self._input.drain()
-        prefix = await self._output.readexactly(LENGTH.size)
-        return self._number, await self._output.readexactly(total_of(prefix))
+        frame = pack({"id": self._number, **head})
+        self._answer = asyncio.get_running_loop().create_future()
+        cast(asyncio.WriteTransport, self._open.get_pipe_transport(0)).write(frame)
+        return self._number, await self._answer
 
-    async def end(self, patience: float) -> int:
-        """Close its input, give it ``patience`` seconds to leave, then kill it; its exit code."""
-        self._input.close()
+    async def end(self, patience: float) -> int | None:
+        """Close its input, give it ``patience`` seconds to leave, then kill it; its exit code, None if it stays."""
+        pipe = cast(asyncio.WriteTransport, self._open.get_pipe_transport(0))
+        pipe.close()
         # Killing what is dead already would reap it behind the back of the loop's own watcher, so look first.
         await asyncio.wait({self.ended}, timeout=patience)
         if not self.ended.done():
-            self.process.kill()
-        return await self.ended
+            with suppress(ProcessLookupError):
+                self._open.kill()
+            await asyncio.wait({self.ended}, timeout=DIE_S)
+        self._open.close()
+        await asyncio.wait({self._disconnected}, timeout=DIE_S)
+        return self.ended.result() if self.ended.done() else None
 
 
 class ProcessLink:
@@ -103,7 +175,7 @@ class ProcessLink:
     @property
     def pid(self) -> int | None:
         """Process id of the child, while there is one."""
-        return self._child.process.pid if self._child is not None else None
+        return self._child.pid if self._child is not None else None
 
     async def start(self) -> None:
         """See ``Link``. Call it on the main thread: Linux ties the child to the thread that starts it."""
@@ -132,22 +204,15 @@ class ProcessLink:
             await child.end(LEAVE_S)
 
     async def _spawn(self) -> _Child:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "dtms_service.terminal.worker",
-            str(os.getpid()),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            limit=_READ_LIMIT,
-        )
-        child = _Child(process)
+        """A child that has opened its backend. Raises ``DtmsError``, ``Invalid``."""
+        child = await self._fork()
         try:
-            self._leash.hold(process.pid)
+            self._leash.hold(child.pid)
             async with asyncio.timeout(START_S):
                 _, body = await child.exchange(self._opening)
             hello, _ = unpack(body)
-        except (OSError, EOFError, BadFrame) as error:
+            imports = () if "refused" in hello else tuple(hello["imports"])
+        except (OSError, EOFError, BadFrame, KeyError) as error:
             code = await child.end(LEAVE_S)
             message = f"the terminal process did not start (exit code {code}, {error or type(error).__name__})"
             raise DtmsError(message) from error
@@ -157,9 +222,19 @@ class ProcessLink:
         if "refused" in hello:
             await child.end(LEAVE_S)
             raise Invalid(hello["refused"])
-        self.imports = tuple(hello["imports"])
+        self.imports = imports
         self._generation += 1
-        child.ended.add_done_callback(lambda _: self._wake.set())
+        return child
+
+    async def _fork(self) -> _Child:
+        command = (sys.executable, "-m", "dtms_service.terminal.worker", str(os.getpid()))
+        try:
+            _, child = await asyncio.get_running_loop().subprocess_exec(
+                lambda: _Child(self._wake.set), *command, stderr=None
+            )
+        except OSError as error:
+            message = f"no terminal process can be started ({error})"
+            raise DtmsError(message) from error
         return child
 
     async def _serve(self) -> None:
@@ -170,6 +245,8 @@ class ProcessLink:
                 await self._answer(self._child, request)
             if self._child is None or self._child.ended.done():
                 await self._replace("it ended by itself")
+            elif self._child.trouble is not None:
+                await self._replace(f"it cannot be used: {self._child.trouble}")
 
     def _next(self) -> _Request | None:
         now = asyncio.get_running_loop().time()
@@ -199,6 +276,13 @@ class ProcessLink:
         except asyncio.CancelledError:
             request.end(Unknown("link_down", "the link was closed while the terminal worked"))
             raise
+        except Exception:
+            # This task is the only way to the terminal: a mistake of ours may cost a request, never the task.
+            log.exception("terminal_request_failed", extra={"calls": [asked.name for asked in request.calls]})
+            why, outcome = (
+                "a request failed inside the service",
+                Unknown("link_down", "the request failed inside the service; its log has the cause"),
+            )
         else:
             if reply.took <= request.deadline:
                 request.end(Done(reply))
@@ -211,11 +295,11 @@ class ProcessLink:
         child, self._child = self._child, None
         self._refuse_waiting(f"the terminal process is being replaced: {why}")
         if child is not None:
-            died = child.ended.done()
-            code = await child.end(0)
+            died = child.ended.done() or isinstance(child.trouble, EOFError)
+            code = await child.end(DYING_S if died else 0)
             log.warning(
                 "terminal_process_lost" if died else "terminal_process_killed",
-                extra={"pid": child.process.pid, "exit_code": code, "why": why},
+                extra={"pid": child.pid, "exit_code": code, "why": why},
             )
         while self._child is None:
             try:
