@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from dtms_service.domain.errors import Invalid
+from dtms_service.domain.errors import Invalid, NotAccepting
 from dtms_service.domain.outcome import Done, Outcome, Refused, Unknown
 from dtms_service.terminal.link import InlineLink, Link, Reply, call
 from dtms_service.terminal.process import ProcessLink
+from dtms_service.terminal.simulator import SimulatorControl
 
 HERE = Path(__file__).parent
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="signals, fork and prctl")
@@ -232,3 +233,11 @@ async def test_no_child_survives_a_parent_that_is_killed() -> None:
             return
         await asyncio.sleep(0.02)
     pytest.fail("the child outlived its parent")
+
+
+async def test_the_simulators_control_says_try_again_while_its_process_is_replaced(process: ProcessLink) -> None:
+    hanging = asyncio.create_task(process.ask([call("hang")], DEADLINE_S))
+    await asyncio.sleep(0)
+    with pytest.raises(NotAccepting, match="being replaced"):
+        await SimulatorControl(process).view("account")
+    await hanging

@@ -66,6 +66,7 @@ class _Child(asyncio.SubprocessProtocol):
         self._disconnected: asyncio.Future[None] = loop.create_future()
         self._transport: asyncio.SubprocessTransport | None = None
         self._answer: asyncio.Future[bytes] | None = None
+        self._ending: asyncio.Task[int | None] | None = None
         self._arrived = bytearray()
         self._number = 0
 
@@ -138,9 +139,16 @@ class _Child(asyncio.SubprocessProtocol):
         return self._number, await self._answer
 
     async def end(self, patience: float) -> int | None:
-        """Close its input, give it ``patience`` seconds to leave, then kill it; its exit code, None if it stays."""
-        pipe = cast(asyncio.WriteTransport, self._open.get_pipe_transport(0))
-        pipe.close()
+        """Close its input, give it ``patience`` seconds to leave, then kill it; its exit code, None if it stays.
+
+        A caller that is cancelled leaves the ending to the next one that asks.
+        """
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._end(patience), name="terminal-process-end")
+        return await asyncio.shield(self._ending)
+
+    async def _end(self, patience: float) -> int | None:
+        cast(asyncio.WriteTransport, self._open.get_pipe_transport(0)).close()
         # Killing what is dead already would reap it behind the back of the loop's own watcher, so look first.
         await asyncio.wait({self.ended}, timeout=patience)
         if not self.ended.done():
@@ -162,6 +170,7 @@ class ProcessLink:
         self._normal: deque[_Request] = deque()
         self._wake = asyncio.Event()
         self._child: _Child | None = None
+        self._leaving: _Child | None = None
         self._owner: asyncio.Task[None] | None = None
         self._generation = 0
         self.imports: tuple[str, ...] = ()
@@ -199,9 +208,10 @@ class ProcessLink:
             owner.cancel()
             await asyncio.wait({owner})
         self._refuse_waiting("the link to the terminal was closed")
-        child, self._child = self._child, None
-        if child is not None:
-            await child.end(LEAVE_S)
+        for child in (self._leaving, self._child):
+            if child is not None:
+                await child.end(LEAVE_S)
+        self._child = None
 
     async def _spawn(self) -> _Child:
         """A child that has opened its backend. Raises ``DtmsError``, ``Invalid``."""
@@ -293,6 +303,7 @@ class ProcessLink:
 
     async def _replace(self, why: str) -> None:
         child, self._child = self._child, None
+        self._leaving = child
         self._refuse_waiting(f"the terminal process is being replaced: {why}")
         if child is not None:
             died = child.ended.done() or isinstance(child.trouble, EOFError)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dtms_service.domain.errors import DtmsError, Invalid
-from dtms_service.domain.outcome import Done
+from dtms_service.domain.errors import DtmsError, Invalid, NotAccepting
+from dtms_service.domain.outcome import Done, Refused
 from dtms_service.terminal.link import Link, call
 
 CONTROL_S = 60.0
@@ -61,6 +61,9 @@ class SimulatorControl:
 
     async def _answer(self, name: str, *args: Any) -> Any:
         answer = await self._link.ask([call(f"simulator_{name}", *args)], CONTROL_S)
+        if isinstance(answer, Refused):
+            message = f"The simulated terminal was not reached ({answer.detail}). Try again."
+            raise NotAccepting(message)
         if not isinstance(answer, Done):
             message = f"the simulated terminal did not answer: {answer.detail}"
             raise DtmsError(message)
