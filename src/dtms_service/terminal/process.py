@@ -286,7 +286,7 @@ class ProcessLink:
         except asyncio.CancelledError:
             request.end(Unknown("link_down", "the link was closed while the terminal worked"))
             raise
-        except Exception:
+        except (TypeError, ValueError):
             # This task is the only way to the terminal: a mistake of ours may cost a request, never the task.
             log.exception("terminal_request_failed", extra={"calls": [asked.name for asked in request.calls]})
             why, outcome = (
