@@ -7,6 +7,7 @@ first, by ticket and stop loss before take profit, then the pending orders, then
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from dtms_service.terminal.simulated.broker import Broker
@@ -44,9 +45,13 @@ class Playing:
         while after < until and (self._state.positions or self._state.waiting):
             end = min(until, after + _HOUR, self._next_event(after))
             hit, tight = self._outlook(after, end)
+            # The night is settled on what was held at midnight: before the stops of a quote of that very instant.
+            last = math.nextafter(end, 0.0) if self._broker.terms.clock.midnight_after(after) == end else end
             if hit or tight:
-                self._play_ticks(after, end, tight=tight)
+                self._play_ticks(after, last, tight=tight)
             self._play_events(after, end)
+            if (hit or tight) and last < end:
+                self._play_ticks(last, end, tight=tight)
             after = end
 
     # --- ticks ---
