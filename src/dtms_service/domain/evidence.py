@@ -9,58 +9,97 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from dtms_service.domain import levels
+from dtms_service.domain.effects import opens
 from dtms_service.domain.parameters import Parameters
-from dtms_service.domain.trade import STOP_KINDS, Intent, IntentState, ObligationKind
-from dtms_service.domain.values import Deal, Execution, Position, SymbolSpec, WorkingOrder
+from dtms_service.domain.reconcile import all_closed
+from dtms_service.domain.trade import STOP_KINDS, Intent, IntentState
+from dtms_service.domain.values import Deal, DealEntry, Execution, Position, SymbolSpec, WorkingOrder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """What good reads since the order was sent have shown, and for how long a connected terminal was watched."""
+    """What good reads since the order was sent have shown, and for how long a connected terminal was watched.
+
+    ``position`` is the one that the order is about; where it opens a hedge, the one that carries its magic.
+    """
 
     position: Position | None
     orders: Sequence[WorkingOrder]
     deals: Sequence[Deal]
-    """All deals of the position's identifier."""
+    """All deals of the position's identifier; where the order opens a hedge, all of the account since it was sent."""
     connected_s: float
     good_reads: int
 
 
 def settle(intent: Intent, sighting: Sighting, spec: SymbolSpec, now: float, parameters: Parameters) -> Intent:
     """The intent with its outcome, or unchanged while nothing can be said yet."""
-    own = [deal for deal in sighting.deals if _is_ours(deal.magic, deal.order, intent)]
-    done = sum(deal.volume for deal in own)
-    wanted = float(intent.plan.get("volume", 0.0))
-    if own:
-        full = done >= wanted - spec.volume_step / 2
-        state = IntentState.CONFIRMED if full else IntentState.PARTIAL
-        if not full and _working(intent, sighting):
-            return intent
-        return _final(intent, state, now, f"deals with our magic: {done} of {wanted} lots", own[-1])
+    found = _found(intent, sighting, spec)
+    if found is not None:
+        return _final(found.intent, found.state, now, found.words)
     if _working(intent, sighting):
         return intent
-    effect = _effect(intent, sighting.position, spec)
-    if effect is not None:
-        return _final(intent, IntentState.CONFIRMED, now, effect)
     if sighting.good_reads >= parameters.settle_reads and sighting.connected_s >= settle_window(spec, parameters):
         return _final(intent, IntentState.NOT_EXECUTED, now, "no trace at the broker after the settle window")
     return intent
 
 
+class _Found(NamedTuple):
+    intent: Intent
+    state: IntentState
+    words: str
+
+
+def _found(intent: Intent, sighting: Sighting, spec: SymbolSpec) -> _Found | None:
+    """What the broker's records show of the order; None while they show nothing, or not all of it."""
+    own = _own(intent, sighting)
+    working = _working(intent, sighting)
+    if own:
+        done, wanted = sum(deal.volume for deal in own), float(intent.plan.get("volume", 0.0))
+        full = done >= wanted - spec.volume_step / 2
+        if not full and working:
+            return None
+        last = own[-1]
+        named = replace(intent, deal=last.ticket, order=last.position_id if opens(intent) else last.order)
+        words = f"deals with our magic: {done} of {wanted} lots"
+        return _Found(named, IntentState.CONFIRMED if full else IntentState.PARTIAL, words)
+    if working:
+        return None
+    if opens(intent) and sighting.position is not None:
+        named = replace(intent, order=sighting.position.identifier)
+        return _Found(named, IntentState.CONFIRMED, "a position with our magic")
+    if not opens(intent) and all_closed(sighting.deals):
+        return _Found(intent, IntentState.ABANDONED, "others closed the position")
+    effect = _effect(intent, sighting.position, spec)
+    return _Found(intent, IntentState.CONFIRMED, effect) if effect is not None else None
+
+
 def _effect(intent: Intent, position: Position | None, spec: SymbolSpec) -> str | None:
     """The absolute target being true, in words (``engine.md`` D4), also where a bridge lost our magic; None if not."""
-    if position is None:
+    if position is None or opens(intent):
         return None
     if intent.kind in STOP_KINDS:
         target = float(intent.plan["stop_loss"])
         reached = levels.at_least_as_tight(position.stop_loss, target, position.side, spec.tick_size)
         return "the stop loss is at its target or closer" if reached else None
-    if intent.kind is ObligationKind.PARTIAL_CLOSE:
-        left = levels.volume_minus(float(intent.before["volume"]), float(intent.plan["volume"]))
-        return "the volume is at its target or below" if position.volume <= left + spec.volume_step / 2 else None
-    return None
+    left = levels.volume_minus(float(intent.before["volume"]), float(intent.plan["volume"]))
+    return "the volume is at its target or below" if position.volume <= left + spec.volume_step / 2 else None
+
+
+def done_volume(intent: Intent, sighting: Sighting) -> float | None:
+    """Lots that the order closed or opened by its deals, else by the position that it opened; None where unknown."""
+    done = sum(deal.volume for deal in _own(intent, sighting))
+    if not done and opens(intent) and sighting.position is not None:
+        return sighting.position.volume
+    return done or None
+
+
+def _own(intent: Intent, sighting: Sighting) -> list[Deal]:
+    """Deals of the order. One that closes a hedge at its stop carries the magic of the order that opened it."""
+    own = [deal for deal in sighting.deals if _is_ours(deal.magic, deal.order, intent)]
+    return [deal for deal in own if deal.entry is DealEntry.IN] if opens(intent) else own
 
 
 def settle_window(spec: SymbolSpec, parameters: Parameters) -> float:
@@ -78,12 +117,5 @@ def _is_ours(magic: int, order: int, intent: Intent) -> bool:
     return magic == intent.magic or (intent.order is not None and order == intent.order)
 
 
-def _final(intent: Intent, state: IntentState, now: float, resolution: str, deal: Deal | None = None) -> Intent:
-    return replace(
-        intent,
-        state=state,
-        resolved_at=now,
-        resolution=resolution,
-        deal=deal.ticket if deal is not None else intent.deal,
-        order=deal.order if deal is not None else intent.order,
-    )
+def _final(intent: Intent, state: IntentState, now: float, resolution: str) -> Intent:
+    return replace(intent, state=state, resolved_at=now, resolution=resolution)

@@ -28,7 +28,7 @@ class ModifyStops:
 class ClosePosition:
     """Close ``volume`` lots of the position (TRADE_ACTION_DEAL with ``position``).
 
-    ``side`` is the position's own side.
+    ``side`` is the position's own side. ``whole``: it is all that is left, so a volume below the least one is legal.
     """
 
     ticket: int
@@ -37,9 +37,26 @@ class ClosePosition:
     volume: float
     magic: int
     comment: str
+    whole: bool = False
 
 
-Order: TypeAlias = ModifyStops | ClosePosition
+@dataclass(frozen=True, slots=True)
+class OpenHedge:
+    """Open ``volume`` lots on ``side``, opposite to the position ``ticket`` (TRADE_ACTION_DEAL without ``position``).
+
+    Its stop loss travels with it, so that it is never without one (R4).
+    """
+
+    ticket: int
+    symbol: str
+    side: Side
+    volume: float
+    stop_loss: float
+    magic: int
+    comment: str
+
+
+Order: TypeAlias = ModifyStops | ClosePosition | OpenHedge
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ tuned to make a series look better (R12). R is the distance from the entry to th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +156,20 @@ class Parameters:
     """Partial closes per trade: an oscillating score must not bleed a position away."""
     max_hedges: int = 1
     """Hedges per trade (R5)."""
+    hedge_style: Literal["auto", "opposite", "reduce"] = "auto"
+    """``opposite`` opens a position against the trade, ``reduce`` closes a part; ``auto``: as the account allows."""
+    hedge_fraction: float = 0.5
+    """Share of the open volume that a hedge covers (``engine.md`` B7.3)."""
+    hedge_room_atr: float = 1.0
+    """ATR the trade's own stop must be away for a hedge; nearer, the stop is the hedge (R4)."""
+    hedge_stop_atr: float = 1.5
+    """ATR between a hedge and its stop."""
+    hedge_margin_level: float = 1.5
+    """Equity over margin below which no second position is opened: half above a margin call at 1."""
+    flat_s: float = 4500.0
+    """Seconds of open market after which a hedged trade is closed."""
+    recovery_s: float = 1800.0
+    """Seconds of open market a trade has to recover once its hedge is closed."""
     spread_wide: float = 2.0
     """Median spreads above which the market is too wide for orders that can wait (R10)."""
     spread_wide_points: float = 3.0

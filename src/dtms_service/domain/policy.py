@@ -7,7 +7,8 @@ E.1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dtms_service.domain import ownership, signals
@@ -44,6 +45,14 @@ class Scene:
     view: MarketView | Missing
     may_trade: bool = True
     """Programs may trade now: switches of terminal, account and expert. While not, a trade is scored and not moved."""
+    own: Mapping[int, Position] = field(default_factory=dict)
+    """Positions that DTMS itself opened for the trade, by identifier: its hedge, and strays."""
+    opposite: bool = True
+    """The account can hold positions on both sides of a symbol: hedging margin mode, not closing by FIFO."""
+    fifo_blocked: bool = False
+    """The account closes by FIFO, and an older position on this side of the symbol is open (10045)."""
+    margin_level: float | None = None
+    """Equity over margin; None while no margin is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +255,8 @@ def _moved(trade: Trade, row: Row, scene: Scene, mode: Mode, parameters: Paramet
             calm_evaluations=0,
             evaluate_again=_past_next_threshold(row.next, trade.score, parameters),
             flags=trade.flags - gone,
+            flat_left_s=None,
+            recovery_left_s=None,
         )
     owed = tuple(owe(trade, kind, row.rule, scene.now, mode, parameters) for kind in row.owes)
     return replace(trade, obligations=kept + owed)

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dtms_service.domain import levels, magic
+from dtms_service.domain.broker_events import CLOSES, OPENS_AGAIN, entered
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.states import TradeState
-from dtms_service.domain.trade import Event, Frozen, Obligation, ObligationStatus, Trade
+from dtms_service.domain.trade import Event, Frozen, ObligationStatus, Trade
 from dtms_service.domain.values import Deal, DealEntry, DealReason, Position
 
 _CLOSING = frozenset({DealEntry.OUT, DealEntry.INOUT, DealEntry.OUT_BY})
@@ -91,16 +92,7 @@ def _reversed(trade: Trade, now: float) -> Reconciled:
 def _back(trade: Trade, now: float) -> tuple[Trade, list[Event]]:
     """The trade whose position is there after it was missing or recorded as closed; the same trade otherwise."""
     if trade.state is TradeState.CLOSED:
-        changed = replace(
-            trade,
-            state=TradeState.HEALTHY,
-            previous_state=TradeState.CLOSED,
-            state_since=now,
-            closed_at=None,
-            closed_reason=None,
-            rule="seen_open_again",
-            episode=trade.episode + 1,
-        )
+        changed = replace(entered(trade, OPENS_AGAIN, now), closed_at=None, closed_reason=None)
         return changed, [
             alert(changed, now, "seen_open_again", "a position recorded as closed is open at the terminal")
         ]
@@ -210,7 +202,7 @@ def all_closed(deals: Sequence[Deal]) -> bool:
 
 def closed(trade: Trade, deals: Sequence[Deal], now: float) -> Reconciled:
     """A trade that its deals prove closed; the last closing deal names the reason (``engine.md`` D6)."""
-    last = max((d for d in deals if d.entry in _CLOSING), key=lambda d: (d.time, d.ticket))
+    last = last_closing(deals)
     ended = _ended(trade, now, close_reason(last), last.time)
     body = {
         "reason": ended.closed_reason,
@@ -222,6 +214,11 @@ def closed(trade: Trade, deals: Sequence[Deal], now: float) -> Reconciled:
         "stop_set_by": trade.stop_set_by if last.reason is DealReason.STOP_LOSS else None,
     }
     return Reconciled(ended, (_event(ended, now, "closed", **body),))
+
+
+def last_closing(deals: Sequence[Deal]) -> Deal:
+    """The newest deal that closed volume. Raises ``ValueError`` when there is none."""
+    return max((d for d in deals if d.entry in _CLOSING), key=lambda d: (d.time, d.ticket))
 
 
 def close_reason(deal: Deal) -> str:
@@ -237,25 +234,14 @@ def close_reason(deal: Deal) -> str:
 
 def _ended(trade: Trade, now: float, reason: str, at: float | None = None) -> Trade:
     return replace(
-        trade,
-        state=TradeState.CLOSED,
-        previous_state=trade.state,
-        state_since=now,
-        rule="closed",
+        entered(trade, CLOSES, now),
         volume=0.0,
         frozen=None,
         missing_since=None,
         missing_reads=0,
         closed_at=now if at is None else at,
         closed_reason=reason,
-        obligations=tuple(_ended_obligation(o) for o in trade.obligations),
     )
-
-
-def _ended_obligation(obligation: Obligation) -> Obligation:
-    if not obligation.status.live:
-        return obligation
-    return replace(obligation, status=ObligationStatus.SUPERSEDED)
 
 
 def pending(

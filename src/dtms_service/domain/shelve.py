@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dtms_service.domain import reconcile
+from dtms_service.domain.broker_events import BrokerEvent, happened, transition_event
 from dtms_service.domain.effects import unsent_event, with_obligation
-from dtms_service.domain.orders import ModifyStops
+from dtms_service.domain.orders import ModifyStops, OpenHedge
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.plan import Instead, Plan, Refuse, Satisfied, Send, Wait, plan
 from dtms_service.domain.policy import Scene, owe
@@ -32,7 +33,11 @@ def shelve(
             done = replace(obligation, status=ObligationStatus.SATISFIED, waiting=reason)
             body = {"action_type": obligation.kind.value, "reason": reason, "owed_because": obligation.reason}
             event = Event(time=now, kind="satisfied", trade_id=trade.trade_id, ticket=trade.ticket, body=body)
-            return Shelved(_unflagged(with_obligation(trade, obligation, done), obligation), (event,))
+            kept = _unflagged(with_obligation(trade, obligation, done), obligation)
+            if obligation.kind is ObligationKind.CLOSE_HEDGE and trade.hedge is None:
+                # The reduce style has no hedge to close: leaving it re-opens nothing (B7.4).
+                kept = happened(kept, BrokerEvent.HEDGE_CLOSED, now, parameters)
+            return Shelved(kept, (event, *transition_event(trade, kept, now)))
         case Wait(reason, flag):
             return Shelved(_waiting(trade, obligation, reason, flag))
         case Instead():
@@ -109,4 +114,6 @@ def _requested(answer: Plan) -> Mapping[str, Any]:
         return {"plan": type(answer).__name__.lower(), "reason": answer.reason}
     if isinstance(answer.order, ModifyStops):
         return {"stop_loss": answer.order.stop_loss, "take_profit": answer.order.take_profit}
+    if isinstance(answer.order, OpenHedge):
+        return {"volume": answer.order.volume, "side": answer.order.side.value, "stop_loss": answer.order.stop_loss}
     return {"volume": answer.order.volume}

@@ -94,6 +94,10 @@ class Obligation:
     next_try_at: float = 0.0
     waiting: str | None = None
     """Why nothing was sent at the last look."""
+    position: int | None = None
+    """Identifier of the position of ours that is to be closed, where it is not the trade's hedge: a stray one."""
+    reduce: bool = False
+    """The broker refused an opposite position for good: close a part instead (``engine.md`` B7.4)."""
 
 
 class IntentState(StrEnum):
@@ -155,14 +159,16 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HedgeLink:
-    """Our own opposite position that covers part of a trade."""
+    """Our own opposite position that covers part of a trade. ``missing_since``: no good read shows it since then."""
 
     ticket: int
     identifier: int
     side: Side
     volume: float
-    price_open: float
+    price_open: float | None
+    """None until a snapshot shows it."""
     stop_loss: float | None
+    missing_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +266,8 @@ class Trade:
     partials: int = 0
     hedges: int = 0
     hedge: HedgeLink | None = None
+    hedge_magics: tuple[int, ...] = ()
+    """Magics of all orders that opened a hedge or may have: how one that nobody expected is recognised."""
     flat_left_s: float | None = None
     recovery_left_s: float | None = None
     """Seconds of open market left on the two timers (R40)."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from dtms_service.domain import effects, reconcile
-from dtms_service.domain.orders import ClosePosition, Fill
+from dtms_service.domain import effects, levels, reconcile
+from dtms_service.domain.broker_events import transition_event
+from dtms_service.domain.orders import ClosePosition, Fill, ModifyStops, Order
 from dtms_service.domain.outcome import Done, Outcome
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.plan import Send, plan
@@ -91,12 +92,17 @@ class Actor:
                 continue
             trade, scene, done = await self._send(trade, obligation, answer, pending, scene)
             pending, orders = (), orders + done
+            if done and _goes_on(trade.obligations[index - 1], scene):
+                index -= 1  # the next piece, or the position after its hedge
         return Acted(trade, pending, orders)
 
     def _settled(self, trade: Trade) -> bool:
         """No order of this trade waits for its outcome (C-23), not even one whose handling broke off."""
-        open_intents = self._record.book.intents.values()
-        return trade.frozen is None and not any(intent.trade_id == trade.trade_id for intent in open_intents)
+        mine = [i for i in self._record.book.intents.values() if i.trade_id == trade.trade_id]
+        if trade.state.final:
+            # What was asked of a position that is closed cannot happen any more; only its hedge is left.
+            mine = [i for i in mine if effects.opens(i) or i.before.get("identifier") != trade.identifier]
+        return trade.frozen is None and not mine
 
     async def _renewed(self, scene: Scene) -> Scene | None:
         """The scene of now; None when it cannot be read, or when others changed the position since the snapshot."""
@@ -109,7 +115,10 @@ class Actor:
         position = next((p for p in read.value.positions if p.identifier == scene.position.identifier), None)
         if tick is None or position is None or _shape(position) != _shape(scene.position):
             return None
-        return replace(scene, now=read.value.time, position=position, tick=tick)
+        own = {p.identifier: p for p in read.value.positions if p.identifier in scene.own}
+        if {i: _shape(p) for i, p in own.items()} != {i: _shape(p) for i, p in scene.own.items()}:
+            return None
+        return replace(scene, now=read.value.time, position=position, tick=tick, own=own)
 
     async def _send(
         self, trade: Trade, obligation: Obligation, answer: Send, events: Sequence[Event], scene: Scene
@@ -120,20 +129,41 @@ class Actor:
         await self._record.write(trades=[trade], events=events, intents=[intent])
         outcome = await self._terminal.send(order)
         intent = effects.replied(intent, outcome, scene.now)
-        volume = _closed_volume(outcome)
-        trade = effects.settled(trade, intent, volume, scene.now, self._parameters)
-        told = [effects.action_event(trade, intent, outcome, scene.now)]
+        volume = _done_volume(outcome)
+        before, trade = trade, effects.settled(trade, intent, volume, scene.now, self._parameters)
+        told = [effects.action_event(trade, intent, outcome, scene.now), *transition_event(before, trade, scene.now)]
         failed = not isinstance(outcome, Done) and not effects.of_pace(intent)
         if failed and obligation.attempts + 1 - obligation.uncounted == ALERT_AT_ATTEMPT:
             told.append(reconcile.alert(trade, scene.now, "obligation_failing", effects.describe(intent, trade)))
         self._reply = _Reply(trade, tuple(told), intent)
         await self.store_reply()
-        shown = replace(scene.position, volume=trade.volume, stop_loss=trade.stop_loss)
-        after = replace(scene, position=shown if not isinstance(order, ClosePosition) or volume else scene.position)
-        return trade, after, isinstance(outcome, Done)
+        return trade, _after(scene, trade, order, volume), isinstance(outcome, Done)
 
 
-def _closed_volume(outcome: Outcome[Fill]) -> float | None:
+def _goes_on(obligation: Obligation, scene: Scene) -> bool:
+    return obligation.status is ObligationStatus.DUE and obligation.next_try_at <= scene.now
+
+
+def _after(scene: Scene, trade: Trade, order: Order, volume: float | None) -> Scene:
+    """What the next order of this cycle is planned on: the scene with the effect of the last one."""
+    position = scene.position
+    if isinstance(order, ModifyStops):
+        return replace(scene, position=replace(position, stop_loss=trade.stop_loss))
+    if not isinstance(order, ClosePosition) or not volume:
+        return scene
+    own = {
+        identifier: replace(p, volume=levels.volume_minus(p.volume, volume)) if p.ticket == order.ticket else p
+        for identifier, p in scene.own.items()
+    }
+    left = levels.volume_minus(position.volume, volume) if position.ticket == order.ticket else position.volume
+    return replace(
+        scene,
+        position=replace(position, volume=left),
+        own={identifier: p for identifier, p in own.items() if p.volume > 0},
+    )
+
+
+def _done_volume(outcome: Outcome[Fill]) -> float | None:
     return outcome.value.volume if isinstance(outcome, Done) and outcome.value.volume > 0 else None
 
 

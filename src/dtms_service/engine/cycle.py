@@ -6,10 +6,10 @@ A quiet cycle (nothing that a later decision reads has changed) costs one round 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from dtms_service.domain import reconcile
+from dtms_service.domain import hedging, magic, reconcile
 from dtms_service.domain.errors import DtmsError
 from dtms_service.domain.outcome import Done
 from dtms_service.domain.parameters import Parameters
@@ -18,7 +18,7 @@ from dtms_service.domain.reconcile import Reconciled
 from dtms_service.domain.shelve import observed
 from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import Event, Frozen, Mode, Trade
-from dtms_service.domain.values import Account, Position, SymbolSpec, WorkingOrder
+from dtms_service.domain.values import Account, MarginMode, Position, SymbolSpec, WorkingOrder
 from dtms_service.domain.view import Missing
 from dtms_service.engine.acting import Actor
 from dtms_service.engine.markets import Markets
@@ -37,6 +37,7 @@ SPEC_S = 900.0
 
 _URGENCY = {state: rank for rank, state in enumerate(reversed(TradeState))}
 _URGENCY |= {TradeState.HEDGED: 0, TradeState.WARNING_L2: 1, TradeState.RECOVERING: 2, TradeState.WARNING_L1: 3}
+_URGENCY |= {TradeState.CLOSED: -1}  # all that is left of one is a hedge without its position
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +145,7 @@ class Cycle:
         """Symbols of all trades that are open, or that are over while an order of ours has no outcome yet."""
         book = self._record.book
         unsettled = {intent.trade_id for intent in book.intents.values()}
-        watched = (t for t in book.trades.values() if not t.state.final or t.trade_id in unsettled)
+        watched = (t for t in book.trades.values() if _watched(t) or t.trade_id in unsettled)
         return tuple(sorted({trade.symbol for trade in watched if trade.verified_at is not None}))
 
     def _switched(self, snapshot: Snapshot) -> tuple[Event, ...]:
@@ -181,20 +182,22 @@ class Cycle:
         tally = _Tally()
         positions = {position.identifier: position for position in snapshot.positions}
         book = self._record.book
-        due = [trade for trade in book.trades.values() if not trade.state.final]
-        due += [
-            book.trades[i]
-            for p in positions
-            if (i := book.by_identifier.get(p)) is not None and _reopened(book.trades[i])
-        ]
+        strays = self._strays(snapshot)
+        due = {trade.trade_id: trade for trade in book.trades.values() if _watched(trade)}
+        due |= {number: book.trades[number] for number in strays}
+        for identifier in positions:
+            number = book.by_identifier.get(identifier)
+            if number is not None and book.trades[number].state is TradeState.CLOSED:
+                due[number] = book.trades[number]
         orders: tuple[WorkingOrder, ...] | None = None
-        self._unseen.keep({trade.trade_id for trade in due if trade.verified_at is None})
-        if any(trade.verified_at is None for trade in due):
+        self._unseen.keep({trade.trade_id for trade in due.values() if trade.verified_at is None})
+        if any(trade.verified_at is None for trade in due.values()):
             read = await self._terminal.orders()
             orders = read.value if isinstance(read, Done) else None
-        for trade in sorted(due, key=lambda trade: (_URGENCY[trade.state], trade.trade_id)):
+        for trade in sorted(due.values(), key=lambda trade: (_URGENCY[trade.state], trade.trade_id)):
             try:
-                await self._look_at(trade, positions, orders, snapshot, tally)
+                own = strays.get(trade.trade_id, {})
+                await self._look_at(trade, positions, own, orders, snapshot, tally)
             except DtmsError:
                 raise
             except Exception:
@@ -206,6 +209,7 @@ class Cycle:
         self,
         trade: Trade,
         positions: Mapping[int, Position],
+        own: Mapping[int, Position],
         orders: tuple[WorkingOrder, ...] | None,
         snapshot: Snapshot,
         tally: _Tally,
@@ -215,10 +219,16 @@ class Cycle:
             tally.again |= seen.trade.verified_at is not None
         else:
             seen = await self._reconciled(trade, positions, snapshot)
+            seen = await self._with_hedge(seen, positions, own, snapshot)
         now = after_removed_stop(trade, seen.trade, snapshot.time, self._mode, self._parameters)
         events = seen.events
-        scene = self._scene(now, positions, snapshot)
-        if scene is not None:
+        tally.transitions += sum(event.kind == "transition" for event in events)
+        scene = self._scene(now, positions, own, snapshot)
+        if scene is not None and now.state.final:
+            acted = await self._actor.act(now, events, scene)
+            now, events = acted.trade, acted.events
+            tally.orders += acted.orders
+        elif scene is not None:
             decision = decide(now, scene, self._mode, self._parameters)
             if decision.evaluated:
                 tally.evaluated.append(now.ticket)
@@ -231,17 +241,75 @@ class Cycle:
             tally.trades.append(now)
             tally.events.extend(events)
 
-    def _scene(self, trade: Trade, positions: Mapping[int, Position], snapshot: Snapshot) -> Scene | None:
-        """What a decision looks at, or None while it may not be made."""
-        if trade.state.final or trade.identifier is None or trade.frozen is Frozen.VERIFY:
-            return None
-        position, tick = positions.get(trade.identifier), snapshot.ticks.get(trade.symbol)
+    def _strays(self, snapshot: Snapshot) -> dict[int, dict[int, Position]]:
+        """Positions that our own orders opened, by trade and identifier; one whose order has no outcome yet is none."""
+        found: dict[int, dict[int, Position]] = {}
+        mine = [p for p in snapshot.positions if magic.ours(p.magic)]
+        if not mine:
+            return found
+        book = self._record.book
+        owners = {number: trade.trade_id for trade in book.trades.values() for number in trade.hedge_magics}
+        for position in mine:
+            if position.magic in book.intents:
+                continue
+            trade_id = owners.get(position.magic)
+            if trade_id is not None:
+                found.setdefault(trade_id, {})[position.identifier] = position
+        return found
+
+    async def _with_hedge(
+        self, seen: Reconciled, positions: Mapping[int, Position], own: Mapping[int, Position], snapshot: Snapshot
+    ) -> Reconciled:
+        """What the terminal shows of the trade's own positions, and what that makes DTMS owe (C-5 to C-7)."""
+        trade, events, now = seen.trade, seen.events, snapshot.time
+        if trade.frozen is not None or (trade.hedge is None and not own):
+            return seen
+        if trade.hedge is not None:
+            position = positions.get(trade.hedge.identifier)
+            if position is not None:
+                about = hedging.shown(trade, position, now)
+            else:
+                deals = await self._terminal.deals_of(trade.hedge.identifier)
+                found = deals.value if isinstance(deals, Done) else None
+                about = hedging.absent(trade, found, now, self._parameters)
+            trade, events = about.trade, events + about.events
+        steps = [hedging.strays(trade, own, now, self._mode, self._parameters)]
         spec = self._specs.get(trade.symbol)
+        if spec is not None:
+            steps.append(hedging.too_large(steps[-1].trade, spec, now, self._mode, self._parameters))
+        steps.append(hedging.orphan(steps[-1].trade, now, self._mode, self._parameters))
+        for step in steps:
+            events += step.events
+        return Reconciled(steps[-1].trade, events)
+
+    def _scene(
+        self, trade: Trade, positions: Mapping[int, Position], own: Mapping[int, Position], snapshot: Snapshot
+    ) -> Scene | None:
+        """What a decision looks at, or None while it may not be made."""
+        if trade.identifier is None or trade.frozen is Frozen.VERIFY:
+            return None
+        tick, spec = snapshot.ticks.get(trade.symbol), self._specs.get(trade.symbol)
+        mine = dict(own)
+        if trade.hedge is not None and trade.hedge.identifier in positions:
+            mine[trade.hedge.identifier] = positions[trade.hedge.identifier]
+        position = positions.get(trade.identifier)
+        if trade.state.final:
+            position = next(iter(mine.values()), None)
         if position is None or tick is None or spec is None:
             return None
-        view = self._markets.views.get(trade.symbol, Missing("no bars were read yet"))
-        allowed = snapshot.account.trade_allowed
-        return Scene(now=snapshot.time, position=position, tick=tick, spec=spec, view=view, may_trade=allowed)
+        account = snapshot.account
+        return Scene(
+            now=snapshot.time,
+            position=position,
+            tick=tick,
+            spec=spec,
+            view=self._markets.views.get(trade.symbol, Missing("no bars were read yet")),
+            may_trade=account.trade_allowed,
+            own=mine,
+            opposite=account.margin_mode is MarginMode.HEDGING and not account.fifo_close,
+            fifo_blocked=account.fifo_close and _older(position, positions.values()),
+            margin_level=account.equity / account.margin if account.margin > 0 else None,
+        )
 
     async def _reconciled(self, trade: Trade, positions: Mapping[int, Position], snapshot: Snapshot) -> Reconciled:
         identifier = trade.identifier if trade.identifier is not None else trade.ticket
@@ -285,5 +353,13 @@ class Cycle:
         return seen
 
 
-def _reopened(trade: Trade) -> bool:
-    return trade.state is TradeState.CLOSED
+def _watched(trade: Trade) -> bool:
+    """Open, or closed with something of ours left to close."""
+    return not trade.state.final or trade.hedge is not None or any(o.status.live for o in trade.obligations)
+
+
+def _older(position: Position, positions: Iterable[Position]) -> bool:
+    mine = (position.symbol, position.side)
+    return any(
+        (p.symbol, p.side) == mine and (p.time, p.identifier) < (position.time, position.identifier) for p in positions
+    )

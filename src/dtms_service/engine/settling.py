@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dtms_service.domain import effects, evidence
+from dtms_service.domain.broker_events import transition_event
 from dtms_service.domain.evidence import Sighting
-from dtms_service.domain.outcome import Done
+from dtms_service.domain.outcome import Done, Outcome
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.trade import Event, Frozen, Intent, IntentState, Trade
-from dtms_service.domain.values import Position, SymbolSpec, WorkingOrder
+from dtms_service.domain.values import Deal, SymbolSpec, WorkingOrder
 from dtms_service.engine.ports import Terminal
 from dtms_service.engine.record import Record
 from dtms_service.engine.watching import Watches
 from dtms_service.market.snapshot import Snapshot
+
+CLOCKS_APART_S = 86_400.0
+"""How much earlier than an order its deal is looked for: the broker's clock and ours may differ (``engine.md`` D2)."""
 
 
 class Settler:
@@ -59,29 +63,32 @@ class Settler:
         if not isinstance(orders, Done):
             self.lose_sight()
             return
-        positions = {position.identifier: position for position in snapshot.positions}
         for intent in list(self._record.book.intents.values()):
             trade = self._record.book.trades[intent.trade_id]
-            position = positions.get(trade.identifier) if trade.identifier is not None else None
-            await self._one(intent, trade, position, orders.value, specs, snapshot.time)
+            await self._one(intent, trade, orders.value, specs, snapshot)
 
     async def _one(
         self,
         intent: Intent,
         trade: Trade,
-        position: Position | None,
         orders: tuple[WorkingOrder, ...],
         specs: dict[str, SymbolSpec],
-        now: float,
+        snapshot: Snapshot,
     ) -> None:
-        spec = specs.get(trade.symbol)
-        deals = await self._terminal.deals_of(trade.identifier or trade.ticket)
+        spec, now = specs.get(trade.symbol), snapshot.time
+        deals = await self._deals(intent, trade)
         if spec is None or not isinstance(deals, Done):
             self._watches.lose(intent.magic)
             return
         watch = self._watches.look(intent.magic, now)
+        identifier = intent.before.get("identifier", trade.identifier)
+        about = (
+            p
+            for p in snapshot.positions
+            if (p.magic == intent.magic if effects.opens(intent) else p.identifier == identifier)
+        )
         sighting = Sighting(
-            position=position,
+            position=next(about, None),
             orders=orders,
             deals=deals.value,
             connected_s=watch.connected_s,
@@ -90,7 +97,13 @@ class Settler:
         after = evidence.settle(intent, sighting, spec, now, self._parameters)
         if after is intent:
             return
-        done = sum(deal.volume for deal in deals.value if deal.magic == intent.magic)
-        settled = effects.settled(trade, after, done or None, now, self._parameters)
-        event = effects.action_event(settled, after, None, now)
-        await self._record.write(trades=[settled], intents=[after], events=[event])
+        done = evidence.done_volume(intent, sighting)
+        settled = effects.settled(trade, after, done, now, self._parameters)
+        events = [effects.action_event(settled, after, None, now), *transition_event(trade, settled, now)]
+        await self._record.write(trades=[settled], intents=[after], events=events)
+
+    async def _deals(self, intent: Intent, trade: Trade) -> Outcome[tuple[Deal, ...]]:
+        """Where the order left its trace: at the position it was about, or anywhere since it opened a new one."""
+        if effects.opens(intent):
+            return await self._terminal.deals_since(intent.sending_at - CLOCKS_APART_S)
+        return await self._terminal.deals_of(intent.before.get("identifier") or trade.identifier or trade.ticket)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from dtms_service.domain.orders import ClosePosition, Fill, Order
+from dtms_service.domain.orders import ClosePosition, Fill, ModifyStops, Order
 from dtms_service.domain.outcome import Done, Outcome, Refused
 from dtms_service.domain.values import Account, Deal, Position, SymbolSpec, Tick, Timeframe, WorkingOrder
 from dtms_service.market.bars import Bars
@@ -205,7 +205,7 @@ class Gateway:
         if refused is not None:
             return refused
         tick = None
-        if isinstance(order, ClosePosition) and needs_price(info):
+        if not isinstance(order, ModifyStops) and needs_price(info):
             read = await self._ask([call("symbol_info_tick", info["name"])], urgent=True)
             tick = self._ticks([order.symbol], read.value).get(order.symbol) if isinstance(read, Done) else None
             if tick is None:

@@ -10,7 +10,7 @@ import math
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from dtms_service.domain import levels
-from dtms_service.domain.orders import ClosePosition, ModifyStops, Order
+from dtms_service.domain.orders import ClosePosition, ModifyStops, OpenHedge, Order
 from dtms_service.domain.outcome import Refused
 from dtms_service.domain.values import Side, SymbolSpec
 
@@ -25,22 +25,27 @@ def illegal(order: Order, spec: SymbolSpec) -> Refused | None:
     """
     match order:
         case ModifyStops(stop_loss=stop, take_profit=target):
-            exact = stop is None or (
-                _is_exact(stop, spec.tick_size) and levels.stop_away_from_price(stop, Side.BUY, spec) == stop
-            )
-            if not exact:
-                return Refused("illegal_price", f"a stop at {stop!r} is no positive multiple of {spec.tick_size}")
             if target is not None and not (math.isfinite(target) and target > 0):
                 return Refused("illegal_price", f"a take profit at {target!r} is no price")
-        case ClosePosition(volume=volume):
-            if not (_is_exact(volume, spec.volume_step) and levels.volume_down(volume, spec) == volume):
-                detail = f"{volume!r} lots are no positive multiple of {spec.volume_step}"
-                return Refused("illegal_volume", detail)
-            if not spec.volume_min <= volume <= spec.volume_max:
-                detail = (
-                    f"{volume} lots are not within {spec.volume_min} and {spec.volume_max}; more goes out in pieces"
-                )
-                return Refused("illegal_volume", detail)
+            return _illegal_stop(stop, spec) if stop is not None else None
+        case OpenHedge(stop_loss=stop, volume=volume):
+            return _illegal_stop(stop, spec) or _illegal_volume(volume, spec, least=spec.volume_min)
+        case ClosePosition(volume=volume, whole=whole):
+            return _illegal_volume(volume, spec, least=spec.volume_step if whole else spec.volume_min)
+
+
+def _illegal_stop(stop: float, spec: SymbolSpec) -> Refused | None:
+    if _is_exact(stop, spec.tick_size) and levels.stop_away_from_price(stop, Side.BUY, spec) == stop:
+        return None
+    return Refused("illegal_price", f"a stop at {stop!r} is no positive multiple of {spec.tick_size}")
+
+
+def _illegal_volume(volume: float, spec: SymbolSpec, *, least: float) -> Refused | None:
+    if not (_is_exact(volume, spec.volume_step) and levels.volume_down(volume, spec) == volume):
+        return Refused("illegal_volume", f"{volume!r} lots are no positive multiple of {spec.volume_step}")
+    if not least <= volume <= spec.volume_max:
+        detail = f"{volume} lots are not within {least} and {spec.volume_max}; more goes out in pieces"
+        return Refused("illegal_volume", detail)
     return None
 
 

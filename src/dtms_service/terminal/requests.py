@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dtms_service.domain.orders import ClosePosition, ModifyStops, Order
+from dtms_service.domain.orders import ClosePosition, ModifyStops, OpenHedge, Order
 from dtms_service.domain.values import Side, Tick
 from dtms_service.terminal.legality import at_digits
 
@@ -49,7 +49,6 @@ def deviation(tick: Tick, point: float) -> int:
 def request_of(order: Order, info: Mapping[str, Any], modes: Sequence[int], tick: Tick | None) -> dict[str, Any]:
     """Keyword arguments of ``order_send``. ``tick`` is given where a price is needed."""
     common = {
-        "position": int(order.ticket),
         "symbol": info["name"],
         "magic": int(order.magic),
         "comment": order.comment.encode("ascii", "ignore").decode()[:_COMMENT_MAX],
@@ -57,11 +56,24 @@ def request_of(order: Order, info: Mapping[str, Any], modes: Sequence[int], tick
     match order:
         case ModifyStops(stop_loss=stop_loss, take_profit=take_profit):
             # Both levels, always: a missing key is a zero, and a zero removes the level.
-            return {"action": SLTP, "sl": float(stop_loss or 0.0), "tp": float(take_profit or 0.0), **common}
+            levels = {"sl": float(stop_loss or 0.0), "tp": float(take_profit or 0.0)}
+            return {"action": SLTP, "position": int(order.ticket), **levels, **common}
         case ClosePosition(side=side, volume=volume):
-            price = {}
-            if tick is not None:
-                quoted = at_digits(tick.closing_price(side), info["digits"])
-                price = {"price": quoted, "deviation": deviation(tick, info["point"])}
-            kind = 1 if side is Side.BUY else 0
-            return {"action": DEAL, "volume": float(volume), "type": kind, "type_filling": modes[0], **price, **common}
+            selling = side is Side.BUY
+            deal = {"position": int(order.ticket), **_market(volume, info, modes, tick, selling=selling)}
+            return {**deal, **common}
+        case OpenHedge(side=side, volume=volume, stop_loss=stop):
+            # Without a position: what names one closes it.
+            selling = side is Side.SELL
+            return {**_market(volume, info, modes, tick, selling=selling), "sl": float(stop), **common}
+
+
+def _market(
+    volume: float, info: Mapping[str, Any], modes: Sequence[int], tick: Tick | None, *, selling: bool
+) -> dict[str, Any]:
+    price = {}
+    if tick is not None:
+        quoted = at_digits(tick.bid if selling else tick.ask, info["digits"])
+        price = {"price": quoted, "deviation": deviation(tick, info["point"])}
+    kind = 1 if selling else 0
+    return {"action": DEAL, "volume": float(volume), "type": kind, "type_filling": modes[0], **price}
