@@ -47,7 +47,7 @@ def test_an_order_on_its_way_is_recorded_with_target_number_and_what_was_before(
     assert (intent.magic, intent.kind, intent.episode, intent.leg) == (MAGIC, K.TIGHTEN_STOP, 3, 1)
     assert (intent.state, intent.sending_at) == (IS.SENDING, NOW)
     assert intent.plan["stop_loss"] == intent.plan["target"] == 1.0985
-    assert intent.before == {"volume": 1.0, "stop_loss": 1.095, "take_profit": 1.12}
+    assert intent.before == {"identifier": 1001, "volume": 1.0, "stop_loss": 1.095, "take_profit": 1.12}
 
 
 def test_orders_of_one_kind_are_numbered_within_the_episode_that_owes_them():

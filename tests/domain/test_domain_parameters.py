@@ -17,6 +17,7 @@ from domain_values import EURUSD, T0, deal, market, owed, position, scene, trade
 
 from dtms_service.domain import parameters, regime, signals
 from dtms_service.domain.bounds import LIMITS, broken
+from dtms_service.domain.broker_events import BrokerEvent, happened
 from dtms_service.domain.effects import replied, sent, settled
 from dtms_service.domain.evidence import Sighting, settle
 from dtms_service.domain.orders import ClosePosition, ModifyStops
@@ -114,6 +115,29 @@ def due_for(*, price: float, since: float) -> Callable[[Parameters], object]:
     of = trade(HELD, risk=0.005, deep_m15=seen.m15_time, deep_m5=seen.m5_time - 300, deep_price=1.1)
     of = replace(of, event_deep_at=NOW - since)
     return lambda p: evaluation_reason(of, scene(HELD, price, now=NOW, view=seen), seen, p)
+
+
+def hedge(of: str = "", **about: Any) -> Callable[[Parameters], object]:
+    """The kind of order that a hedge is, or one of its values."""
+
+    def ask(p: Parameters) -> object:
+        where = replace(scene(HELD, 1.1, now=NOW, view=market(NOW)), **about)
+        mine = trade(HELD, risk=0.005)
+        answer = plan(mine, owe(mine, K.HEDGE, "for a test", NOW, Mode.PROTECT, p), where, MAGIC, p)
+        assert isinstance(answer, Send)
+        return getattr(answer.order, of) if of else type(answer.order).__name__
+
+    return ask
+
+
+def lasts(event: BrokerEvent, before: TradeState) -> Callable[[Parameters], object]:
+    """Seconds on the timer of the state that ``event`` leads to."""
+
+    def ask(p: Parameters) -> object:
+        after = happened(trade(HELD, state=before), event, NOW, p)
+        return after.flat_left_s or after.recovery_left_s
+
+    return ask
 
 
 def planned(kind: K, of: Trade | None = None, held: Position = HELD, **about: Any) -> Callable[[Parameters], object]:
@@ -278,6 +302,13 @@ CASES: dict[str, Case] = {
     "hedge_score": Case(-7.5, owes(L2, confirmations=1, structure=-1, momentum=-1, ema=-1), [K.HEDGE], []),
     "hedge_now_score": Case(-9.5, owes(L2, structure=-1, vwap=-1, momentum=-1, ema=-1), [K.HEDGE], []),
     "hedge_confirmations": Case(3, owes(L2, confirmations=1, structure=-1, momentum=-1, ema=-1), [K.HEDGE], []),
+    "hedge_style": Case("reduce", hedge(), "OpenHedge", "ClosePosition"),
+    "hedge_fraction": Case(0.25, planned(K.HEDGE), 0.5, 0.25),
+    "hedge_room_atr": Case(6.0, planned(K.HEDGE), 0.5, "stop_near"),
+    "hedge_stop_atr": Case(2.0, hedge(of="stop_loss"), 1.1015, 1.102),
+    "hedge_margin_level": Case(2.0, hedge(margin_level=1.8), "OpenHedge", "ClosePosition"),
+    "flat_s": Case(3600.0, lasts(BrokerEvent.HEDGE_FILLED, L2), 4500.0, 3600.0),
+    "recovery_s": Case(900.0, lasts(BrokerEvent.HEDGE_CLOSED, HEDGED), 1800.0, 900.0),
     "max_hedges": Case(0, owes(L2, confirmations=1, structure=-1, momentum=-1, ema=-1), [K.HEDGE], []),
     "l1_exit_score": Case(1.5, state(L1, candle=1), H, L1),
     "l2_exit_score": Case(-1.0, state(L2, ema=-1), L1, L2),
@@ -374,6 +405,7 @@ def test_at_its_limits_a_parameter_breaks_no_formula(name: str) -> None:
         ("l1_exit_score l2_exit_score hedged_exit_score recovered_score", (0, -2, 0, 1)),
         ("min_coverage_escalate min_coverage_relax min_dwell_s", (0.6, 0.8, 900)),
         ("partial_fraction max_partials max_hedges tighten_r tighten_hard_r", (0.5, 1, 1, 0.3, 0.15)),
+        ("hedge_fraction hedge_room_atr hedge_stop_atr flat_s recovery_s", (0.5, 1, 1.5, 4500, 1800)),
         ("arm_profit_r arm_age_s arm_loss_r event_cooldown_s adverse_move_atr", (0.2, 900, -0.5, 600, 0.5)),
         ("r_valid_atr r_valid_spreads r_estimate_atr noise_floor_atr", (0.5, 4, 1.5, 0.5)),
         ("swing_k break_beta_atr structure_decay vwap_theta_atr flip_decay", (3, 0.1, 8, 0.5, 18)),

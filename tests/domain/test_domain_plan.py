@@ -277,18 +277,6 @@ class TestWhenNothingMayBeSent:
         assert isinstance(self.answer(K.TIGHTEN_STOP, created_at=NOW - 300, **inside), Send)
 
 
-@pytest.mark.parametrize("kind", [K.CLOSE_ALL, K.CLOSE_HEDGE])
-def test_what_is_not_built_yet_is_refused_with_a_reason(kind):
-    held = position()
-    assert plan(trade(held), owed(kind), scene(held, 1.1), MAGIC, P) == Refuse("hedging_not_available_yet")
-
-
-def test_a_hedge_that_is_not_built_yet_is_a_hard_stop_instead():
-    held = position()
-    answer = plan(trade(held), owed(K.HEDGE), scene(held, 1.1), MAGIC, P)
-    assert answer == Instead("hedge_not_available_yet", hard=True, flag="hedge_unavailable")
-
-
 @given(identifier=st.integers(1, 2**53))
 def test_the_comment_is_at_most_sixteen_letters_and_digits_and_holds_the_identifier(identifier):
     held = position(identifier=identifier)

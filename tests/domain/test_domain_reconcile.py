@@ -158,7 +158,7 @@ class TestAbsent:
         gone = absent(old, [], NOW, P).trade
         seen = met(gone, HELD, NOW + 30)
         assert (seen.trade.state, seen.trade.closed_at, seen.trade.closed_reason) == (TradeState.HEALTHY, None, None)
-        assert (seen.trade.volume, seen.trade.episode) == (1.0, 5)
+        assert (seen.trade.volume, seen.trade.episode) == (1.0, 6), "closing and opening again are two transitions"
         assert alerts(seen) == ["seen_open_again"]
         assert not any(o.status.live for o in seen.trade.obligations)
 

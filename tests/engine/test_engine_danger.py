@@ -256,7 +256,7 @@ async def test_contract_facts_that_cannot_be_read_again_stay_as_they_were(
     assert world.dtms.report().ready
 
 
-async def test_an_order_of_a_trade_that_is_over_is_settled_after_another_restart_too(tmp_path: Path) -> None:
+async def test_an_order_of_a_position_that_others_closed_is_settled_at_the_restart(tmp_path: Path) -> None:
     world = await open_world(tmp_path)
     await both_sides_of_all(world)
     world.ledger.dies_after_sending = True
@@ -266,14 +266,11 @@ async def test_an_order_of_a_trade_that_is_over_is_settled_after_another_restart
     for position in (await world.simulator.view("positions"))["positions"]:
         await world.simulator.close_position(position["ticket"], None)
     await world.close()
-    for _ in range(2):  # the first one learns that all is closed, the second one knows no open trade at all
-        world = await open_world(tmp_path)
-        assert all(trade.state.final for trade in world.dtms.book.trades.values())
-        assert world.dtms.book.intents
-        await world.close()
     world = await open_world(tmp_path)
-    await world.advance(90)
-    assert not world.dtms.book.intents
+    assert all(trade.state.final for trade in world.dtms.book.trades.values())
+    assert not world.dtms.book.intents, "all of the volume is accounted for: the order cannot happen any more"
+    (told,) = await world.dtms.actions(ticket=None, since=0, limit=10)
+    assert (told.body["status"], told.body["details"]["resolution"]) == ("ABANDONED", "others closed the position")
     await world.close()
 
 

@@ -20,10 +20,11 @@ NUMBERS = [item.name for item in fields(Parameters) if not isinstance(item.defau
 ENDS = [(name, end) for name in LIMITS for end in ("least", "most")]
 
 FLOORS = {
-    # RULINGS R1, R2, R6, R14, R16, R27 and engine.md D4: more care than this may be chosen, less may not.
+    # RULINGS R1, R2, R4, R6, R14, R16, R27 and engine.md D4: more care than this may be chosen, less may not.
     "r_valid_atr": 0.5,
     "r_valid_spreads": 4,
     "noise_floor_atr": 0.5,
+    "hedge_room_atr": 1,
     "verify_absence_s": 600,
     "verify_absence_reads": 5,
     "stop_removed_wait_s": 60,

@@ -222,13 +222,16 @@ def last_closing(deals: Sequence[Deal]) -> Deal:
 
 
 def close_reason(deal: Deal) -> str:
-    """Who closed it, by the closing deal: DTMS, STOP_LOSS, TAKE_PROFIT, STOP_OUT, REVERSED, HAND or OTHER_PROGRAM."""
+    """Who closed it, by the closing deal: DTMS, STOP_LOSS, TAKE_PROFIT, STOP_OUT, REVERSED, HAND or OTHER_PROGRAM.
+
+    The broker's own reasons first: a deal at a stop carries the magic of its position, and that of a hedge is ours.
+    """
+    if deal.reason in {DealReason.STOP_LOSS, DealReason.TAKE_PROFIT, DealReason.STOP_OUT}:
+        return deal.reason.name
     if magic.ours(deal.magic):
         return "DTMS"
     if deal.entry is DealEntry.INOUT:
         return "REVERSED"
-    if deal.reason in {DealReason.STOP_LOSS, DealReason.TAKE_PROFIT, DealReason.STOP_OUT}:
-        return deal.reason.name
     return "HAND" if deal.reason in _BY_HAND else "OTHER_PROGRAM"
 
 
