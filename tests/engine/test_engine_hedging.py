@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from engine_world import World, open_world
 from dtms_service.domain import magic
 from dtms_service.domain.errors import StorageFailed
 from dtms_service.domain.parameters import Parameters
+from dtms_service.domain.record import Batch
 from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import IntentState, ObligationKind, Trade
 
@@ -86,7 +87,7 @@ async def test_when_the_position_goes_its_hedge_goes_in_the_same_cycle(tmp_path:
     if how == "stop":
         held = (await positions(world))[ticket]
         price = held["price_current"]
-        near = round(price * (1 - 0.00001 if held["type"] == 0 else 1 + 0.00001), 5)
+        near = round(price * (1 - 0.0002 if held["type"] == 0 else 1 + 0.0002), 5)
         await world.simulator.change_position(ticket, {"stop_loss": near, "take_profit": None})
         await until(world, lambda: world.trade(ticket).state.final)
     else:
@@ -123,43 +124,65 @@ async def test_an_orphan_is_closed_by_the_next_life_when_this_one_died(tmp_path:
     await world.close()
 
 
-@pytest.mark.parametrize("fault", ["reply_lost", "executed_late", "reply_lost_not_executed"])
+def before_a_hedge(world: World, does: Callable[[], Awaitable[object]]) -> None:
+    """Let ``does`` run once between the commit of a hedge's intent and its order."""
+    commit, done = world.ledger.commit, []
+
+    async def watched(batch: Batch) -> int:
+        sequence = await commit(batch)
+        if not done and any(i.kind is ObligationKind.HEDGE and i.state is IntentState.SENDING for i in batch.intents):
+            done.append(True)
+            await does()
+        return sequence
+
+    world.ledger.commit = watched  # type: ignore[method-assign]  # the double of one test
+
+
+@pytest.mark.parametrize("fault", ["reply_lost_executed", "executed_late", "reply_lost_not_executed", "visible_late"])
 async def test_a_hedge_whose_reply_is_lost_is_opened_exactly_once(tmp_path: Path, fault: str) -> None:
     world = await open_world(tmp_path, parameters=NERVOUS)
     tickets = [await world.open(side=side, volume=0.2) for side in ("BUY", "SELL")]
     await world.register(*tickets)
-    await until(
-        world, lambda: [t for t in tickets if owes_hedge(world.trade(t))] or in_state(world, tickets, TradeState.HEDGED)
-    )
-    await world.simulator.set_fault(
-        {"kind": fault, "count": 1, **({"seconds": 20} if fault == "executed_late" else {})}
-    )
+    seconds = {"seconds": 20} if fault in {"executed_late", "visible_late"} else {}
+    before_a_hedge(world, lambda: world.simulator.set_fault({"kind": fault, "count": 1, **seconds}))
     await until(world, lambda: in_state(world, tickets, TradeState.HEDGED) and not world.dtms.book.intents)
-    await world.advance(300)
-    for ticket in tickets:
-        trade = world.trade(ticket)
-        mine = [p for p in await ours(world) if p["magic"] in trade.hedge_magics]
-        assert len(mine) == (trade.hedge is not None)
+    (ticket,) = in_state(world, tickets, TradeState.HEDGED)
+    trade = world.trade(ticket)
+    assert len(trade.hedge_magics) == (2 if fault == "reply_lost_not_executed" else 1)
+    opened = [d for d in await world.deals() if d["magic"] in trade.hedge_magics and d["entry"] == 0]
+    assert len(opened) == 1
+    await world.advance(120)
+    assert [p["ticket"] for p in await ours(world)] == [opened[0]["position_id"]]
     await world.close()
 
 
-def owes_hedge(trade: Trade) -> bool:
-    return any(o.kind is ObligationKind.HEDGE and o.status.live for o in trade.obligations)
+async def test_a_hedge_that_executes_after_its_settle_window_is_a_second_one_and_is_closed(tmp_path: Path) -> None:
+    world = await open_world(tmp_path, parameters=NERVOUS)
+    tickets = [await world.open(side=side, volume=0.2) for side in ("BUY", "SELL")]
+    await world.register(*tickets)
+    late = {"kind": "executed_late", "count": 1, "seconds": 400}
+    before_a_hedge(world, lambda: world.simulator.set_fault(late))
+    await until(world, lambda: [t for t in tickets if len(world.trade(t).hedge_magics) == 2])
+    (ticket,) = [t for t in tickets if len(world.trade(t).hedge_magics) == 2]
+    await world.advance(600)
+    trade = world.trade(ticket)
+    opened = [d for d in await world.deals() if d["magic"] in trade.hedge_magics and d["entry"] == 0]
+    left = [p for p in await ours(world) if p["magic"] in trade.hedge_magics]
+    assert len(opened) == 2
+    assert len(left) == (trade.hedge is not None)
+    assert "duplicate_hedge" in [e.body.get("code") for e in await world.dtms.history(trade)]
+    await world.close()
 
 
 async def test_a_process_that_dies_between_the_order_and_its_reply_finds_its_hedge_again(tmp_path: Path) -> None:
     world = await open_world(tmp_path, parameters=NERVOUS)
     tickets = [await world.open(side=side, volume=0.2) for side in ("BUY", "SELL")]
     await world.register(*tickets)
-    commit = world.ledger.commit
 
-    async def dies_with_a_hedge(batch: Any) -> int:
-        sequence = await commit(batch)
-        if any(i.kind is ObligationKind.HEDGE and i.state is IntentState.SENDING for i in batch.intents):
-            world.ledger.failing = StorageFailed("the process dies between the order and its reply")
-        return sequence
+    async def die() -> None:
+        world.ledger.failing = StorageFailed("the process dies between the order and its reply")
 
-    world.ledger.commit = dies_with_a_hedge  # type: ignore[method-assign]  # the double of one test
+    before_a_hedge(world, die)
     with pytest.raises(StorageFailed):
         await world.advance(DAYS * 86_400)
     (mine,) = await ours(world)
