@@ -67,7 +67,7 @@ def page() -> str:
 
 def engine_section(text: str) -> str:
     """The commented default file with its last section, the engine's parameters, written anew."""
-    lines = [f"# {name} = {_plain(default)}" for name, _, default in fields_of(Parameters)]
+    lines = [f"# {name} = {_toml(default)}" for name, _, default in fields_of(Parameters)]
     return text.partition("[engine]\n")[0] + "\n".join(["[engine]", *lines, ""])
 
 
@@ -101,6 +101,10 @@ def _plain(default: Any) -> str:
     if isinstance(default, tuple):
         return str(list(default)).replace("'", '"')
     return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def _toml(default: Any) -> str:
+    return f'"{default}"' if isinstance(default, str) else _plain(default)
 
 
 def _limits(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from domain_values import EURUSD, T0, P, deal, market, owed, position, scene, trade
 
-from dtms_service.domain import effects, hedging
+from dtms_service.domain import effects, hedging, reconcile
 from dtms_service.domain.broker_events import transition_event
 from dtms_service.domain.evidence import Sighting, done_volume, settle
 from dtms_service.domain.orders import ClosePosition, Fill, OpenHedge, Order
@@ -454,3 +454,32 @@ def test_an_obligation_of_a_stray_names_its_position_and_no_other() -> None:
     one: Obligation = owed(K.CLOSE_HEDGE, position=2003)
     where = replace(scene(HELD, 1.0990), own={2002: COVER})
     assert planned(hedged(obligations=(one,)), where) == Satisfied("it_is_closed")
+
+
+def test_d06_the_hedge_is_part_of_its_trade_with_ticket_identifier_and_magic() -> None:
+    of = warned()
+    after, intent = carried_out(of, planned(of, scene(HELD, 1.0990)), filled(0.5))
+    assert after.hedge is not None
+    assert (after.hedge.ticket, after.hedge.identifier, after.hedge_magics) == (2002, 2002, (intent.magic,))
+
+
+def test_d07_a_closed_position_owes_the_closing_of_its_hedge() -> None:
+    over = reconcile.closed(hedged(), [deal(1, DealEntry.IN), deal(2, DealEntry.OUT)], NOW).trade
+    assert over.hedge == LINK
+    owes = hedging.orphan(over, NOW, Mode.PROTECT, P).trade.obligations
+    assert [(o.kind, o.reason) for o in owes] == [(K.CLOSE_HEDGE, "orphan_hedge")]
+
+
+@pytest.mark.parametrize("price", [1.0970, 1.0990, 1.1010])
+def test_d33_the_stop_of_the_hedge_is_one_and_a_half_atr_away(price: float) -> None:
+    sent = order(planned(warned(), scene(HELD, price)))
+    assert isinstance(sent, OpenHedge)
+    assert sent.stop_loss == pytest.approx(price + 1.5 * 0.001, abs=0.00001)
+
+
+def test_d37_a_position_whose_hedge_could_not_be_closed_is_not_closed_either() -> None:
+    of = hedged(obligations=(owed(K.CLOSE_ALL, episode=3),))
+    where = replace(scene(HELD, 1.0960), own={2002: COVER})
+    after, _ = carried_out(of, planned(of, where), Refused("no", "no", 10006))
+    assert (after.hedge, after.volume) == (LINK, 1.0)
+    assert order(planned(after, where)).ticket == 2002

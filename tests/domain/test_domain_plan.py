@@ -126,6 +126,12 @@ class TestBreakeven:
     def test_breakeven_is_the_entry_plus_what_closing_there_costs(self, side, price, swap, stop):
         assert stop_sent(self.at(price, side=side, swap=swap)) == stop
 
+    def test_commission_counts_both_ways(self):
+        held = position(side=Side.BUY, price_open=1.1, volume=0.4)
+        # 3.50 a lot at the opening and again at the close: seven ticks of 1.0 per lot.
+        answer = plan(trade(held, risk=0.005, commission=3.5), owed(K.BREAKEVEN), scene(held, 1.105), MAGIC, P)
+        assert stop_sent(answer) == 1.10017
+
     @pytest.mark.parametrize(("side", "price"), [(Side.BUY, 1.0999), (Side.SELL, 1.1001)])
     def test_under_water_the_stop_is_tightened_instead_and_breakeven_stays_owed(self, side, price):
         assert self.at(price, side=side) == Instead("breakeven_out_of_reach", hard=False, keep=True, flag="be_pending")

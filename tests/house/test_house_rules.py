@@ -19,6 +19,7 @@ PYTHON = [path for name in ("src", "tests", "scripts", "bench") for path in sort
 
 BROAD = {
     "dtms_service/engine/cycle.py": 1,  # per-trade boundary
+    "dtms_service/engine/settling.py": 1,  # the same, while orders are settled
     "dtms_service/engine/dtms.py": 1,  # the monitor's supervisor
     "dtms_service/terminal/dispatch.py": 1,  # the child's call boundary
     "dtms_client/flusher.py": 1,

@@ -101,6 +101,14 @@ def _hedge(hedge: HedgeLink | None) -> dict[str, Any] | None:
     }
 
 
+def _deadline(whole: float | None, trade: Trade, book: Book, now: float) -> str | None:
+    if whole is None:
+        return None
+    view = book.views.get(trade.symbol)
+    passed = view.open_seconds_since(trade.state_since) if view is not None else 0.0
+    return iso(now + max(0.0, whole - passed))
+
+
 def _obligation(owed: Obligation) -> dict[str, Any]:
     return {
         "kind": owed.kind.value,
@@ -112,7 +120,10 @@ def _obligation(owed: Obligation) -> dict[str, Any]:
 
 
 def trade_out(trade: Trade, book: Book, now: float, *, protected: bool, next_cycle_at: float | None) -> dict[str, Any]:
-    """A trade as INTERFACE 3.2 fixes it; ``deadlines`` are projections: time from ``now`` counts as open (R40)."""
+    """A trade as INTERFACE 3.2 fixes it.
+
+    ``deadlines`` are projections: what is left in open market, as if all time from ``now`` on were open (R40).
+    """
     price, profit = price_and_profit(trade, book)
     return {
         "ticket": trade.ticket,
@@ -143,8 +154,8 @@ def trade_out(trade: Trade, book: Book, now: float, *, protected: bool, next_cyc
         "frozen": None if trade.frozen is None else trade.frozen.value,
         "hedge": _hedge(trade.hedge),
         "deadlines": {
-            "flat": None if trade.flat_left_s is None else iso(now + trade.flat_left_s),
-            "recovery": None if trade.recovery_left_s is None else iso(now + trade.recovery_left_s),
+            "flat": _deadline(trade.flat_left_s, trade, book, now),
+            "recovery": _deadline(trade.recovery_left_s, trade, book, now),
         },
         "obligations": [_obligation(owed) for owed in trade.obligations],
         "next_check_at": None if trade.state.final else iso_or_none(next_cycle_at),

@@ -30,10 +30,6 @@ class BrokerEvent(StrEnum):
 Guard = Callable[[Trade, Parameters], bool]
 
 
-def _always(_: Trade, __: Parameters) -> bool:
-    return True
-
-
 def _calmer(trade: Trade, p: Parameters) -> bool:
     return trade.score is not None and trade.score > p.l2_score
 
@@ -53,7 +49,7 @@ class Row:
     next: TradeState
     cancels: frozenset[ObligationKind] = frozenset()
     """Kinds whose unsent obligations have lost their object."""
-    guard: Guard = _always
+    guard: Guard | None = None
 
 
 _H, _L1, _L2 = TradeState.HEALTHY, TradeState.WARNING_L1, TradeState.WARNING_L2
@@ -132,7 +128,7 @@ def happened(trade: Trade, event: BrokerEvent, now: float, parameters: Parameter
     if trade.state is _HEDGED and event is not BrokerEvent.POSITION_CLOSED and _closing(trade):
         return trade
     for row in TABLE:
-        if row.event is event and trade.state in row.states and row.guard(trade, parameters):
+        if row.event is event and trade.state in row.states and (row.guard is None or row.guard(trade, parameters)):
             after = entered(trade, row, now)
             if after.state is _HEDGED:
                 return replace(after, hedges=after.hedges + 1, flat_left_s=parameters.flat_s)

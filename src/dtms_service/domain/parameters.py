@@ -159,7 +159,7 @@ class Parameters:
     hedge_style: Literal["auto", "opposite", "reduce"] = "auto"
     """``opposite`` opens a position against the trade, ``reduce`` closes a part; ``auto``: as the account allows."""
     hedge_fraction: float = 0.5
-    """Share of the open volume that a hedge covers (``engine.md`` B7.3)."""
+    """Share of the open volume that a hedge covers, or that is closed in place of one."""
     hedge_room_atr: float = 1.0
     """ATR the trade's own stop must be away for a hedge; nearer, the stop is the hedge (R4)."""
     hedge_stop_atr: float = 1.5

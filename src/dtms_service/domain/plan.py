@@ -105,11 +105,15 @@ def stop_floor(scene: Scene, obligation: Obligation, parameters: Parameters) -> 
 
 
 def breakeven_price(trade: Trade, scene: Scene) -> float:
-    """Entry plus what closing there costs per unit: the spread, and swap paid so far (``engine.md`` B7.1)."""
+    """Entry plus what the trade costs per unit (``engine.md`` B7.1): spread, swap paid so far, commission both ways.
+
+    A broker that takes the whole commission at the opening makes this a little more than even.
+    """
     spec, position = scene.spec, scene.position
-    per_price_unit = position.volume * spec.tick_value / spec.tick_size
-    swap = max(0.0, -position.swap) / per_price_unit if per_price_unit > 0 else 0.0
-    return position.price_open + trade.sign * (scene.tick.spread + swap)
+    per_price_unit = spec.tick_value / spec.tick_size
+    swap = max(0.0, -position.swap) / position.volume
+    costs = (swap + 2 * (trade.commission or 0.0)) / per_price_unit if per_price_unit > 0 else 0.0
+    return position.price_open + trade.sign * (scene.tick.spread + costs)
 
 
 def _tighten(trade: Trade, obligation: Obligation, scene: Scene, magic: int, p: Parameters) -> Plan:

@@ -221,6 +221,13 @@ def last_closing(deals: Sequence[Deal]) -> Deal:
     return max((d for d in deals if d.entry in _CLOSING), key=lambda d: (d.time, d.ticket))
 
 
+def paid_per_lot(deals: Sequence[Deal]) -> float | None:
+    """Commission per lot of opening the position, in money, positive; None while no deal shows it."""
+    opened = [d for d in deals if d.entry is DealEntry.IN]
+    volume = sum(d.volume for d in opened)
+    return max(0.0, -sum(d.commission for d in opened)) / volume if volume > 0 else None
+
+
 def close_reason(deal: Deal) -> str:
     """Who closed it, by the closing deal: DTMS, STOP_LOSS, TAKE_PROFIT, STOP_OUT, REVERSED, HAND or OTHER_PROGRAM.
 

@@ -275,6 +275,8 @@ class Trade:
     owner: Owner = Owner.DTMS
     source: str | None = None
     strategy_type: str | None = None
+    commission: float | None = None
+    """Money paid per lot when the position was opened, positive; None until it was read."""
     claims: Mapping[str, Any] = field(default_factory=dict)
     """What the caller said (levels, prices, volume), kept as a claim: the terminal is the truth."""
     registered_at: float

@@ -69,7 +69,7 @@ class Actor:
         settled.
         """
         pending, orders, index = tuple(events), 0, 0
-        while index < len(trade.obligations) and scene.may_trade and self._settled(trade):
+        while index < len(trade.obligations) and scene.may_trade and scene.position.volume > 0 and self._settled(trade):
             obligation = trade.obligations[index]
             index += 1
             if obligation.status is not ObligationStatus.DUE or obligation.next_try_at > scene.now:

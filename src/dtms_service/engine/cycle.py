@@ -17,7 +17,7 @@ from dtms_service.domain.policy import Scene, after_removed_stop, decide
 from dtms_service.domain.reconcile import Reconciled
 from dtms_service.domain.shelve import observed
 from dtms_service.domain.states import TradeState
-from dtms_service.domain.trade import Event, Frozen, Mode, Trade
+from dtms_service.domain.trade import Event, Frozen, Mode, ObligationKind, Trade
 from dtms_service.domain.values import Account, MarginMode, Position, SymbolSpec, WorkingOrder
 from dtms_service.domain.view import Missing
 from dtms_service.engine.acting import Actor
@@ -75,6 +75,8 @@ class _Tally:
     transitions: int = 0
     orders: int = 0
     again: bool = False
+    quiet: frozenset[str] = frozenset()
+    """Symbols whose quotes have stopped though their market should be open."""
 
 
 class Cycle:
@@ -94,6 +96,7 @@ class Cycle:
         self._specs: dict[str, SymbolSpec] = {}
         self._learned_at: dict[str, float] = {}
         self._unseen = Watches()
+        self._quiet: frozenset[str] = frozenset()
 
     async def run(self) -> CycleResult:
         """One pass. Raises ``StorageBusy`` and ``StorageFailed``; a terminal fault is in the result."""
@@ -104,9 +107,12 @@ class Cycle:
             self._unseen.lose_all()
             return snapshot
         self._markets.take(snapshot, self._specs)
-        await self.settler.settle(snapshot, self._specs)
-        tally = await self._look_at_all(snapshot)
-        await self._record.write(trades=tally.trades, events=(*tally.events, *self._switched(snapshot)))
+        quiet = self._markets.quiet(snapshot)
+        failed = await self.settler.settle(snapshot, self._specs)
+        tally = await self._look_at_all(snapshot, quiet)
+        told = (*tally.events, *self._switched(snapshot), *_about_feeds(self._quiet, quiet, snapshot.time))
+        await self._record.write(trades=tally.trades, events=told)
+        self._quiet = quiet
         self._record.see(snapshot, self._markets.views)
         return CycleResult(
             time=snapshot.time,
@@ -115,7 +121,7 @@ class Cycle:
             evaluated=tuple(tally.evaluated),
             transitions=tally.transitions,
             orders=tally.orders,
-            failed=tuple(tally.failed),
+            failed=tuple(dict.fromkeys((*failed, *tally.failed))),
             again=tally.again,
         )
 
@@ -178,8 +184,8 @@ class Cycle:
         self._learned_at.update(dict.fromkeys([*read.value, *old], now))
         return None
 
-    async def _look_at_all(self, snapshot: Snapshot) -> _Tally:
-        tally = _Tally()
+    async def _look_at_all(self, snapshot: Snapshot, quiet: frozenset[str]) -> _Tally:
+        tally = _Tally(quiet=quiet)
         positions = {position.identifier: position for position in snapshot.positions}
         book = self._record.book
         strays = self._strays(snapshot)
@@ -221,6 +227,7 @@ class Cycle:
             seen = await self._reconciled(trade, positions, snapshot)
             seen = await self._with_hedge(seen, positions, own, snapshot)
         now = after_removed_stop(trade, seen.trade, snapshot.time, self._mode, self._parameters)
+        now = _flagged(now, "feed_quiet", up=now.symbol in tally.quiet)
         events = seen.events
         tally.transitions += sum(event.kind == "transition" for event in events)
         scene = self._scene(now, positions, own, snapshot)
@@ -234,12 +241,22 @@ class Cycle:
                 tally.evaluated.append(now.ticket)
             tally.transitions += sum(event.kind == "transition" for event in decision.events)
             events += decision.events + observed(seen.trade, decision.trade, scene, snapshot.time, self._parameters)
-            acted = await self._actor.act(decision.trade, events, scene)
+            ready = await self._with_commission(decision.trade)
+            acted = await self._actor.act(ready, events, scene)
             now, events = acted.trade, acted.events
             tally.orders += acted.orders
         if now is not self._record.book.trades.get(trade.trade_id) or events:
             tally.trades.append(now)
             tally.events.extend(events)
+
+    async def _with_commission(self, trade: Trade) -> Trade:
+        """Breakeven counts the commission; it is read once, when a trade first owes breakeven. Unread, it counts 0."""
+        wanted = any(o.kind is ObligationKind.BREAKEVEN and o.status.live for o in trade.obligations)
+        if not wanted or trade.commission is not None or trade.identifier is None:
+            return trade
+        deals = await self._terminal.deals_of(trade.identifier)
+        paid = reconcile.paid_per_lot(deals.value) if isinstance(deals, Done) else None
+        return trade if paid is None else replace(trade, commission=paid)
 
     def _strays(self, snapshot: Snapshot) -> dict[int, dict[int, Position]]:
         """Positions that our own orders opened, by trade and identifier; one whose order has no outcome yet is none."""
@@ -351,6 +368,23 @@ class Cycle:
         if seen.trade.state.final:
             self._unseen.forget(trade.trade_id)  # registered again, it has its whole time again
         return seen
+
+
+def _flagged(trade: Trade, flag: str, *, up: bool) -> Trade:
+    if (flag in trade.flags) == up:
+        return trade
+    return replace(trade, flags=trade.flags | {flag} if up else trade.flags - {flag})
+
+
+def _about_feeds(before: frozenset[str], now: frozenset[str], time: float) -> tuple[Event, ...]:
+    """An alert for every symbol whose quotes stopped or came back since the last cycle."""
+    stopped = "no quote for ten minutes, and the market was open at this time last week: a frozen feed, or a holiday"
+    told = [(symbol, "feed_quiet", stopped) for symbol in sorted(now - before)]
+    told += [(symbol, "feed_back", "quotes arrive again") for symbol in sorted(before - now)]
+    return tuple(
+        Event(time=time, kind="alert", trade_id=None, ticket=None, body={"code": code, "detail": f"{symbol}: {detail}"})
+        for symbol, code, detail in told
+    )
 
 
 def _watched(trade: Trade) -> bool:

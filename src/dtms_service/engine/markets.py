@@ -6,6 +6,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.values import SymbolSpec, Timeframe
 from dtms_service.domain.view import MarketView, Missing
@@ -15,6 +17,9 @@ from dtms_service.market.window import Window
 
 ASKS = 2
 """Reads for one expected bar: it may come late once; after that the market has made none, as on every weekend."""
+FEED_QUIET_S = 600.0
+"""Age of the newest quote at which a market that was open a week ago is called quiet."""
+_WEEK_S = 7 * 86_400
 _FRAMES = (Timeframe.M15, Timeframe.M5)
 
 
@@ -76,6 +81,20 @@ class Markets:
             if isinstance(built, MarketView):
                 views[symbol] = built
         self.views = views
+
+    def quiet(self, snapshot: Snapshot) -> frozenset[str]:
+        """Symbols without a new quote for `FEED_QUIET_S` though they had a bar at this time last week.
+
+        Brokers publish no sessions to programs; a week ago is the calendar that every symbol has.
+        """
+        now = snapshot.time
+        old = (symbol for symbol, tick in snapshot.ticks.items() if now - tick.time >= FEED_QUIET_S)
+        return frozenset(symbol for symbol in old if self._open_last_week(symbol, now))
+
+    def _open_last_week(self, symbol: str, now: float) -> bool:
+        times = self._series.get(symbol, _NEW).m15.bars.time
+        place = int(np.searchsorted(times, now - _WEEK_S, "right")) - 1
+        return place >= 0 and float(times[place]) > now - _WEEK_S - Timeframe.M15.seconds
 
     def forget(self) -> None:
         """Read everything anew: the times of all bars were wrong."""

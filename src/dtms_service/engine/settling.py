@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 from dtms_service.domain import effects, evidence
 from dtms_service.domain.broker_events import transition_event
+from dtms_service.domain.errors import DtmsError
 from dtms_service.domain.evidence import Sighting
 from dtms_service.domain.outcome import Done, Outcome
 from dtms_service.domain.parameters import Parameters
@@ -15,6 +17,8 @@ from dtms_service.engine.ports import Terminal
 from dtms_service.engine.record import Record
 from dtms_service.engine.watching import Watches
 from dtms_service.market.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
 
 CLOCKS_APART_S = 86_400.0
 """How much earlier than an order its deal is looked for: the broker's clock and ours may differ (``engine.md`` D2)."""
@@ -54,18 +58,29 @@ class Settler:
         """The terminal could not be read: the time until the next good look counts for no settle window (R16)."""
         self._watches.lose_all()
 
-    async def settle(self, snapshot: Snapshot, specs: dict[str, SymbolSpec]) -> None:
-        """Look once for every open intent; reads that fail say nothing and do not count."""
+    async def settle(self, snapshot: Snapshot, specs: dict[str, SymbolSpec]) -> list[int]:
+        """Look once for every open intent; reads that fail say nothing and do not count.
+
+        The tickets of trades whose intent raised an error of our own; the others were looked at all the same.
+        """
         self._watches.keep(self._record.book.intents)
+        failed: list[int] = []
         if not self._record.book.intents:
-            return
+            return failed
         orders = await self._terminal.orders()
         if not isinstance(orders, Done):
             self.lose_sight()
-            return
+            return failed
         for intent in list(self._record.book.intents.values()):
             trade = self._record.book.trades[intent.trade_id]
-            await self._one(intent, trade, orders.value, specs, snapshot)
+            try:
+                await self._one(intent, trade, orders.value, specs, snapshot)
+            except DtmsError:
+                raise
+            except Exception:
+                log.exception("trade_failed", extra={"ticket": trade.ticket, "symbol": trade.symbol})
+                failed.append(trade.ticket)
+        return failed
 
     async def _one(
         self,
