@@ -51,7 +51,8 @@ class HedgeOut(Wire):
     identifier: int
     side: str
     volume: float
-    price_open: float
+    price_open: float | None
+    """None until the terminal has shown the position."""
     stop_loss: float | None
 
 

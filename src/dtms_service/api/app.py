@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from dtms_client.wire import Problem
+from dtms_service.api.control import control_routes, ownership_routes
 from dtms_service.api.doors import Access, Door, Gate
 from dtms_service.api.errors import HANDLERS
 from dtms_service.api.health import health_routes
@@ -67,6 +68,8 @@ def _routers(
         status_routes(authority, version, instance_id),
         enable_routes(authority, kind),
         old_reading_routes(authority),
+        control_routes(authority),
+        ownership_routes(authority),
     ]
     if simulator is not None:
         routers += [view_routes(simulator), hand_routes(simulator), advance_routes(authority)]

@@ -51,6 +51,20 @@ TRADE: dict[str, Any] = {
     "closed_at": None,
     "closed_reason": None,
 }
+STANDING: dict[str, Any] = {
+    "control": "paused",
+    "reason": "the broker changes its servers tonight",
+    "by": "anna",
+    "since": "2026-01-05T21:00:00.000Z",
+    "news": [
+        {
+            "begins": "2026-01-09T13:25:00.000Z",
+            "ends": "2026-01-09T13:45:00.000Z",
+            "title": "US payrolls",
+            "symbols": ["EURUSD", "XAUUSD"],
+        }
+    ],
+}
 PROTECTED: dict[str, Any] = {
     "outcome": "protected",
     "protected": True,

@@ -69,7 +69,7 @@ def status_body(authority: Authority, version: str, instance_id: str) -> dict[st
         "error": error,
         "phase": report.phase.value,
         "mode": authority.mode.value,
-        "control": "running",
+        "control": authority.standing.control.value,
         "account": convert.account_out(report.account),
         "instance_id": instance_id,
         "version": version,

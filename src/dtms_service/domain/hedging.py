@@ -13,10 +13,11 @@ from dtms_service.domain.broker_events import BrokerEvent, happened, transition_
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.policy import owe
 from dtms_service.domain.reconcile import Reconciled, alert, all_closed, close_reason, last_closing
-from dtms_service.domain.trade import Event, HedgeLink, Mode, Obligation, ObligationKind, Trade
+from dtms_service.domain.trade import Event, HedgeLink, Mode, Obligation, ObligationKind, Owner, Trade
 from dtms_service.domain.values import Deal, Position, SymbolSpec
 
 DUPLICATE, ORPHAN, TOO_LARGE = "duplicate_hedge", "orphan_hedge", "hedge_exceeds_position"
+HANDED_OVER = "handed_over"
 _VOLUME_NOISE = 1e-9
 
 
@@ -90,7 +91,7 @@ def too_large(trade: Trade, spec: SymbolSpec, now: float, mode: Mode, parameters
     if target < spec.volume_min:
         target = 0.0
     wanted = replace(
-        owe(trade, ObligationKind.CLOSE_HEDGE, TOO_LARGE, now, mode, parameters),
+        owe(_ours(trade), ObligationKind.CLOSE_HEDGE, TOO_LARGE, now, mode, parameters),
         target=target,
         position=link.identifier,
     )
@@ -107,7 +108,7 @@ def strays(trade: Trade, own: Mapping[int, Position], now: float, mode: Mode, pa
         if identifier == linked or _owes_close(changed, identifier):
             continue
         wanted = replace(
-            owe(changed, ObligationKind.CLOSE_HEDGE, DUPLICATE, now, mode, parameters), position=identifier
+            owe(_ours(changed), ObligationKind.CLOSE_HEDGE, DUPLICATE, now, mode, parameters), position=identifier
         )
         changed = replace(changed, obligations=(*changed.obligations, wanted))
         detail = f"position {identifier} of {own[identifier].volume} lots is ours, and not the hedge of this trade"
@@ -125,9 +126,20 @@ def orphan(trade: Trade, now: float, mode: Mode, parameters: Parameters) -> Reco
         left = replace(trade, flags=trade.flags | {"hedge_left_open"})
         detail = "the position is gone without proof; its hedge is left as it is, close it by hand if it is not needed"
         return Reconciled(left, (alert(left, now, "hedge_left_open", detail),))
-    wanted = owe(trade, ObligationKind.CLOSE_HEDGE, ORPHAN, now, mode, parameters)
+    wanted = owe(_ours(trade), ObligationKind.CLOSE_HEDGE, ORPHAN, now, mode, parameters)
     changed = replace(trade, obligations=(*trade.obligations, wanted))
     return Reconciled(changed, (alert(changed, now, ORPHAN, "the position is closed; its hedge is being closed too"),))
+
+
+def closing_of_hedge(trade: Trade, now: float, mode: Mode, parameters: Parameters) -> Obligation:
+    """The hedge of a trade that is given away is closed: it is ours, whoever owns the position (R28)."""
+    wanted = owe(_ours(trade), ObligationKind.CLOSE_HEDGE, HANDED_OVER, now, mode, parameters)
+    return replace(wanted, position=trade.hedge.identifier if trade.hedge is not None else None)
+
+
+def _ours(trade: Trade) -> Trade:
+    """The trade as far as positions of our own are concerned: they are ours to close whoever owns it (C-8)."""
+    return replace(trade, owner=Owner.DTMS, managed=True)
 
 
 def _owes_close(trade: Trade, position: int | None) -> bool:

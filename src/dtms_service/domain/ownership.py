@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from enum import StrEnum
+
 from dtms_service.domain.trade import Mode, Owner, Trade
 
 OWNER_NAMES: dict[str, Owner] = {
@@ -43,6 +46,66 @@ def may_act(trade: Trade, mode: Mode) -> bool:
     return mode is Mode.PROTECT and trade.owner is Owner.DTMS and trade.managed
 
 
-def protected(trade: Trade, mode: Mode) -> bool:
-    """R21: verified, still open, and DTMS may act on it."""
-    return trade.verified_at is not None and not trade.state.final and may_act(trade, mode)
+def protected(trade: Trade, mode: Mode, *, halted: bool) -> bool:
+    """R21: verified, still open, DTMS may act on it, and no operator has halted it."""
+    return trade.verified_at is not None and not trade.state.final and may_act(trade, mode) and not halted
+
+
+class May(StrEnum):
+    """When a manager may change a position; the words are the reason it is told."""
+
+    ALWAYS = "it owns this position"
+    UNLESS_DEFENSIVE = "as long as DTMS is not defending it"
+    UNTIL_BREAKEVEN = "until its stop is at breakeven, and as long as DTMS is not defending it"
+    NEVER = "another manager owns this position"
+
+
+MAY_MODIFY: Mapping[Owner, Mapping[Owner, May]] = {
+    Owner.DTMS: {
+        Owner.DTMS: May.ALWAYS,
+        Owner.UNIVERSAL_MANAGER: May.NEVER,
+        Owner.INTELLIGENT_EXITS: May.UNLESS_DEFENSIVE,
+        Owner.MANUAL: May.ALWAYS,
+    },
+    Owner.UNIVERSAL_MANAGER: {
+        Owner.DTMS: May.NEVER,
+        Owner.UNIVERSAL_MANAGER: May.UNLESS_DEFENSIVE,
+        Owner.INTELLIGENT_EXITS: May.UNTIL_BREAKEVEN,
+        Owner.MANUAL: May.ALWAYS,
+    },
+    Owner.INTELLIGENT_EXITS: {
+        Owner.DTMS: May.NEVER,
+        Owner.UNIVERSAL_MANAGER: May.NEVER,
+        Owner.INTELLIGENT_EXITS: May.UNLESS_DEFENSIVE,
+        Owner.MANUAL: May.ALWAYS,
+    },
+    Owner.MANUAL: {
+        Owner.DTMS: May.NEVER,
+        Owner.UNIVERSAL_MANAGER: May.NEVER,
+        Owner.INTELLIGENT_EXITS: May.NEVER,
+        Owner.MANUAL: May.ALWAYS,
+    },
+}
+"""By the owner of a position: what each manager may do with it (``contract.md`` 4, R25). A person always may."""
+
+
+def may_modify(trade: Trade, manager: Owner, *, defensive: bool) -> tuple[bool, str]:
+    """Whether ``manager`` may change the position now, and why or why not. Nobody changes what is closed."""
+    if trade.state.final:
+        return False, "the position is closed"
+    may = MAY_MODIFY[trade.owner][manager]
+    if may is May.NEVER:
+        return False, f"{trade.owner.value} owns this position"
+    if may is May.ALWAYS:
+        return True, may.value if manager is trade.owner else "a person may always"
+    if defensive:
+        return False, "DTMS is defending this position"
+    if may is May.UNTIL_BREAKEVEN and _at_breakeven(trade):
+        return False, "its stop is at breakeven: the Universal Manager goes on alone"
+    return True, may.value
+
+
+def _at_breakeven(trade: Trade) -> bool:
+    if trade.stop_loss is None or trade.entry_price is None or trade.side is None:
+        return False
+    return trade.sign * (trade.stop_loss - trade.entry_price) >= 0

@@ -310,9 +310,14 @@ def _blocked(scene: Scene, position: Position, obligation: Obligation, p: Parame
         return "trading_disabled_on_symbol"
     if _inside_freeze_level(scene, position):
         return "inside_freeze_level"
+    if scene.news and obligation.kind in _NOT_IN_NEWS:
+        return "news_are_due"
     if can_wait and _spread_is_wide(scene, p) and scene.now - obligation.created_at < p.spread_defer_s:
         return "spread_too_wide"
     return None
+
+
+_NOT_IN_NEWS = frozenset({ObligationKind.PARTIAL_CLOSE, ObligationKind.HEDGE})
 
 
 def _inside_freeze_level(scene: Scene, position: Position) -> bool:

@@ -53,6 +53,10 @@ class Scene:
     """The account closes by FIFO, and an older position on this side of the symbol is open (10045)."""
     margin_level: float | None = None
     """Equity over margin; None while no margin is used."""
+    held_back: bool = False
+    """An operator has paused or halted DTMS: trades are scored and not moved (R47)."""
+    news: bool = False
+    """An operator announced news for this symbol and this time: nothing is opened or reduced (``engine.md`` B7.7)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,7 @@ def decide(trade: Trade, scene: Scene, mode: Mode, parameters: Parameters) -> De
     if reason is None or not bars_are_fresh(view, scene.now, parameters):
         return Decision(now_armed, tuple(events))
     evaluated, score = _evaluated(now_armed, scene, view, reason, parameters)
-    if evaluated.frozen is not None or not scene.may_trade:
+    if evaluated.frozen is not None or not scene.may_trade or scene.held_back:
         return Decision(replace(evaluated, evaluate_again=True), tuple(events), evaluated=True)
     seen = _evaluation(evaluated, scene, view, score, parameters)
     row = next_row(evaluated.state, seen, parameters) if evaluated.armed else None
@@ -278,10 +282,17 @@ def _only_ours(trade: Trade, mode: Mode) -> Trade:
     if ownership.may_act(trade, mode) or not any(o.status is ObligationStatus.DUE for o in trade.obligations):
         return trade
     recorded = tuple(
-        replace(o, status=ObligationStatus.WOULD_HAVE) if o.status is ObligationStatus.DUE else o
+        replace(o, status=ObligationStatus.WOULD_HAVE)
+        if o.status is ObligationStatus.DUE and not (mode is Mode.PROTECT and _of_our_own(o))
+        else o
         for o in trade.obligations
     )
-    return replace(trade, obligations=recorded)
+    return trade if recorded == trade.obligations else replace(trade, obligations=recorded)
+
+
+def _of_our_own(obligation: Obligation) -> bool:
+    """Closing a position that DTMS itself opened; it stays ours whoever owns the trade (C-8)."""
+    return obligation.kind is ObligationKind.CLOSE_HEDGE and obligation.position is not None
 
 
 def after_removed_stop(before: Trade, trade: Trade, now: float, mode: Mode, parameters: Parameters) -> Trade:

@@ -143,6 +143,7 @@ def _levels(trade: Trade, position: Position, now: float, tick_size: float) -> t
             changed,
             stop_loss=position.stop_loss,
             stop_set_by=None,
+            stop_moved_at=now,
             flags=(changed.flags - {"unprotected_if_down"}) | _protection_flags(position.stop_loss),
         )
         facts = {"before": trade.stop_loss, "after": position.stop_loss}

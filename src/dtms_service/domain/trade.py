@@ -285,6 +285,8 @@ class Trade:
     verified_at: float | None = None
     closed_at: float | None = None
     closed_reason: str | None = None
+    stop_moved_at: float | None = None
+    """When others moved the stop last."""
     stop_set_by: int | None = None
     """Magic of the intent that placed the present stop, so that a close at that stop is explained too."""
 

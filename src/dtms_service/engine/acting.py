@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from dtms_service.domain import effects, levels, reconcile
 from dtms_service.domain.broker_events import transition_event
+from dtms_service.domain.control import goes_on
 from dtms_service.domain.orders import ClosePosition, Fill, ModifyStops, Order
 from dtms_service.domain.outcome import Done, Outcome
 from dtms_service.domain.parameters import Parameters
@@ -73,6 +74,8 @@ class Actor:
             obligation = trade.obligations[index]
             index += 1
             if obligation.status is not ObligationStatus.DUE or obligation.next_try_at > scene.now:
+                continue
+            if scene.held_back and not goes_on(trade, obligation):
                 continue
             answer = plan(trade, obligation, scene, 0, self._parameters)
             if isinstance(answer, Send) and (wait := self._terminal.wait_of(answer.order)) > 0:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from dtms_service.domain.admission import Registration
+from dtms_service.domain.control import News, Standing, Verb
 from dtms_service.domain.errors import DtmsError
-from dtms_service.domain.trade import Event, Mode, Score, Trade
+from dtms_service.domain.trade import Event, Mode, Owner, Score, Trade
 from dtms_service.engine.book import Book
+from dtms_service.engine.operating import HandedOver, Ordered
 from dtms_service.engine.readiness import Report
 from dtms_service.engine.registrar import Registered
 
@@ -80,6 +82,25 @@ class Authority(Protocol):
 
     async def actions(self, *, ticket: int | None, since: int, limit: int) -> tuple[Event, ...]:
         """Events of kind ``action``; body keys as INTERFACE 3.3."""
+
+    @property
+    def standing(self) -> Standing:
+        """What an operator has ordered."""
+
+    async def order(self, verb: Verb, *, reason: str, by: str, force: bool = False) -> Ordered:
+        """Pause, resume, halt, reset or flatten (R47). Raises ``NotInThisMode``, ``NotAccepting``, ``Storage…``."""
+
+    async def announce(self, news: Sequence[News], *, by: str) -> Standing:
+        """Replace the announced news by these. Raises ``NotAccepting``, ``Storage…``."""
+
+    async def hand_over(self, trade: Trade, owner: Owner, *, reason: str, by: str) -> HandedOver:
+        """Give a trade to ``owner``. Raises ``RegistrationConflict``, ``Storage…``."""
+
+    async def release(self, trade: Trade, *, reason: str, by: str) -> HandedOver:
+        """Let go of a trade for good (R28). Raises as ``hand_over``."""
+
+    def may_modify(self, trade: Trade, manager: Owner) -> tuple[bool, str, bool]:
+        """(allowed, why, defensive) for ``manager`` now (R25)."""
 
     async def advance(self, *, seconds: float | None, until: float | None) -> Mapping[str, Any]:
         """Step the simulated market (R37) -> ``{now, cycles}``. Raises ``NotInThisMode`` on another clock."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dtms_service.domain import hedging, magic, reconcile
+from dtms_service.domain.control import Control
 from dtms_service.domain.errors import DtmsError
 from dtms_service.domain.outcome import Done
 from dtms_service.domain.parameters import Parameters
@@ -314,7 +315,7 @@ class Cycle:
             position = next(iter(mine.values()), None)
         if position is None or tick is None or spec is None:
             return None
-        account = snapshot.account
+        account, standing = snapshot.account, self._record.standing
         return Scene(
             now=snapshot.time,
             position=position,
@@ -326,6 +327,8 @@ class Cycle:
             opposite=account.margin_mode is MarginMode.HEDGING and not account.fifo_close,
             fifo_blocked=account.fifo_close and _older(position, positions.values()),
             margin_level=account.equity / account.margin if account.margin > 0 else None,
+            held_back=standing.control is not Control.RUNNING,
+            news=any(news.covers(trade.symbol, snapshot.time) for news in standing.news),
         )
 
     async def _reconciled(self, trade: Trade, positions: Mapping[int, Position], snapshot: Snapshot) -> Reconciled:

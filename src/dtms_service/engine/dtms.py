@@ -10,16 +10,18 @@ from typing import Any
 
 from dtms_service.domain import ownership
 from dtms_service.domain.admission import Registration
-from dtms_service.domain.errors import DtmsError, Invalid, NotInThisMode, StorageBusy, StorageFailed
+from dtms_service.domain.control import News, Standing, Verb
+from dtms_service.domain.errors import DtmsError, Invalid, NotAccepting, NotInThisMode, StorageBusy, StorageFailed
 from dtms_service.domain.outcome import Done
 from dtms_service.domain.parameters import Parameters
-from dtms_service.domain.trade import Event, Mode, Trade
+from dtms_service.domain.trade import Event, Mode, Owner, Trade
 from dtms_service.domain.values import Account
 from dtms_service.engine.authority import Counts, Explanation
 from dtms_service.engine.book import Book
 from dtms_service.engine.cycle import Cycle, CycleResult
 from dtms_service.engine.explaining import explain
 from dtms_service.engine.markets import Markets
+from dtms_service.engine.operating import HandedOver, Operating, Ordered
 from dtms_service.engine.ports import Clock, Ledger, MovableClock, SimulatedMarket, Terminal
 from dtms_service.engine.readiness import Phase, Readiness, Reason, Report
 from dtms_service.engine.record import ACCOUNT, BROKER_OFFSET, Record, name_of
@@ -91,6 +93,9 @@ class Dtms:
             connected=lambda: self.readiness.connected,
             admitted=self._wake_up,
         )
+        self._operating = Operating(
+            record=self._record, clock=clock, mode=rules.mode, parameters=rules.parameters, act=self._wake_up
+        )
         self._counts = Counts(started_at=clock.now())
         self._due_now = False
         self._last: float | None = None
@@ -121,7 +126,7 @@ class Dtms:
 
     def protected(self, trade: Trade) -> bool:
         """R21."""
-        return ownership.protected(trade, self.mode)
+        return ownership.protected(trade, self.mode, halted=self._record.standing.halted)
 
     def explain(self, trade: Trade) -> Explanation:
         """Why the trade is where it is and what comes next."""
@@ -142,6 +147,37 @@ class Dtms:
     async def register(self, registrations: Sequence[Registration]) -> list[Registered | DtmsError]:
         """Register each; see ``Registrar``."""
         return await self._registrar.register(registrations)
+
+    @property
+    def standing(self) -> Standing:
+        """What an operator has ordered."""
+        return self._record.standing
+
+    async def order(self, verb: Verb, *, reason: str, by: str, force: bool = False) -> Ordered:
+        """See ``Operating``."""
+        self._check_loaded()
+        return await self._operating.order(verb, reason=reason, by=by, force=force)
+
+    async def announce(self, news: Sequence[News], *, by: str) -> Standing:
+        """See ``Operating``."""
+        self._check_loaded()
+        return await self._operating.announce(news, by=by)
+
+    async def hand_over(self, trade: Trade, owner: Owner, *, reason: str, by: str) -> HandedOver:
+        """See ``Operating``."""
+        return await self._operating.hand_over(trade.trade_id, owner, reason=reason, by=by)
+
+    async def release(self, trade: Trade, *, reason: str, by: str) -> HandedOver:
+        """See ``Operating``."""
+        return await self._operating.release(trade.trade_id, reason=reason, by=by)
+
+    def may_modify(self, trade: Trade, manager: Owner) -> tuple[bool, str, bool]:
+        """See ``Operating``."""
+        return self._operating.may_modify(trade, manager)
+
+    def _check_loaded(self) -> None:
+        if not self._record.loaded:
+            raise NotAccepting
 
     # Life.
 
@@ -277,6 +313,7 @@ class Dtms:
             result = await self._cycle.run()
             if result.account is not None:
                 await self._pin(result.account)
+            await self._operating.look_for_silence()
         self._note(result)
         return result
 

@@ -6,11 +6,13 @@ Nothing reaches the book before its commit.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import MappingProxyType
 
 from dtms_service.domain import magic
+from dtms_service.domain.control import Control, News, Standing
 from dtms_service.domain.record import Batch
 from dtms_service.domain.trade import Event, Intent, Trade
 from dtms_service.domain.values import Account
@@ -21,8 +23,9 @@ from dtms_service.market.snapshot import Snapshot
 
 ACTIONS_KEPT = 500
 HISTORY_LIMIT = 10_000
-ACCOUNT, BROKER_OFFSET = "account", "broker_offset"
-"""Facts: ``login@server`` of the first account (R45), and the measured offset of its broker's clock in seconds."""
+ACCOUNT, BROKER_OFFSET, STANDING = "account", "broker_offset", "standing"
+"""Facts: ``login@server`` of the first account (R45), the measured offset of its broker's clock in seconds, and the
+operator's orders as JSON."""
 UNREAD_GAP = 10_000
 """Orders that a ledger restored from a backup may have missed; of 99,999,999 numbers that is none."""
 
@@ -37,6 +40,8 @@ class Record:
         self._instance = 0
         self.book = Book()
         self.facts: Mapping[str, str] = MappingProxyType({})
+        self.standing = Standing()
+        """What an operator has ordered; it survives a restart."""
         self.loaded = False
         self.lock = asyncio.Lock()
         """Held by a cycle, and by whoever else changes a trade that exists; new trades need no lock."""
@@ -48,6 +53,7 @@ class Record:
         self._magic = stored.last_magic_sequence
         self._instance = stored.instance
         self.facts = stored.facts
+        self.standing = _standing(stored.facts)
         intents = {intent.magic: intent for intent in stored.open_intents}
         self.book = Book(intents=intents, actions=stored.actions).with_trades(stored.trades)
         self.loaded = True
@@ -89,6 +95,8 @@ class Record:
         first = sequence - len(events) + 1
         stored = [replace(event, sequence=first + n) for n, event in enumerate(events)]
         self.facts = MappingProxyType({**self.facts, **facts})
+        if STANDING in facts:
+            self.standing = _standing(facts)
         book = self.book.with_trades(trades) if trades else self.book
         actions = [event for event in stored if event.kind == "action"]
         if actions:
@@ -120,6 +128,19 @@ class Record:
             account=snapshot.account,
             as_of=snapshot.time,
         )
+
+
+def fact_of(standing: Standing) -> Mapping[str, str]:
+    """The operator's orders as a fact to store."""
+    return {STANDING: json.dumps(asdict(standing))}
+
+
+def _standing(facts: Mapping[str, str]) -> Standing:
+    if STANDING not in facts:
+        return Standing()
+    told = json.loads(facts[STANDING])
+    news = tuple(News(**{**item, "symbols": tuple(item["symbols"])}) for item in told.pop("news"))
+    return Standing(**{**told, "control": Control(told["control"]), "news": news})
 
 
 def name_of(account: Account) -> str:

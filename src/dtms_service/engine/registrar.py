@@ -214,7 +214,7 @@ class Registrar:
         return next((found for n in numbers if (found := self._record.book.find(n)) is not None), None)
 
     def _answer(self, trade: Trade, *, created: bool) -> Registered:
-        protected = ownership.protected(trade, self._mode)
+        protected = ownership.protected(trade, self._mode, halted=self._record.standing.halted)
         outcome = _outcome(trade, created=created, protected=protected)
         return Registered(outcome, protected, created, not created, trade)
 

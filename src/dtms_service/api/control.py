@@ -1,0 +1,227 @@
+"""What people and managers order: pause, halt, flatten, announced news, and who owns a trade."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dtms_client.wire import TRADES
+from dtms_service.api import convert, examples
+from dtms_service.api.describe import operation, with_body
+from dtms_service.api.errors import invalid_fields
+from dtms_service.api.exchange import Ticket, answer, parse, read
+from dtms_service.api.routes import find, shown
+from dtms_service.api.security import Scope
+from dtms_service.domain.control import News, Standing, Verb
+from dtms_service.domain.errors import (
+    DtmsError,
+    Invalid,
+    NotAccepting,
+    NotInThisMode,
+    RegistrationConflict,
+    StorageBusy,
+    StorageFailed,
+    TradeNotFound,
+)
+from dtms_service.domain.trade import Owner
+from dtms_service.engine.authority import Authority
+from dtms_service.engine.operating import HandedOver
+
+_STORING: tuple[type[DtmsError], ...] = (NotAccepting, StorageBusy, StorageFailed, Invalid)
+_NEWS_MAX = 1000
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class OrderIn(_Body):
+    """Body of ``POST /dtms/control/{verb}``. ``force``: flatten also what others share (R15)."""
+
+    reason: str = Field(default="", max_length=500)
+    by: str = Field(default="", max_length=64)
+    force: bool = False
+
+
+class NewsIn(_Body):
+    """Announced news: nothing is opened or reduced while they are due. No symbols: all of them."""
+
+    begins: AwareDatetime
+    ends: AwareDatetime
+    title: str = Field(min_length=1, max_length=200)
+    symbols: list[str] = Field(default_factory=list, max_length=200)
+
+
+class AnnouncementIn(_Body):
+    """Body of ``PUT /dtms/news``: it replaces what was announced before."""
+
+    news: list[NewsIn] = Field(max_length=_NEWS_MAX)
+    by: str = Field(default="", max_length=64)
+
+
+class OwnerIn(_Body):
+    """Body of ``PUT /dtms/trades/{ticket}/owner``; ``owner`` in any spelling (R30)."""
+
+    owner: str = Field(max_length=64)
+    reason: str = Field(default="", max_length=500)
+    by: str = Field(default="", max_length=64)
+
+
+_ORDER = TypeAdapter(OrderIn)
+_ANNOUNCEMENT = TypeAdapter(AnnouncementIn)
+_OWNER = TypeAdapter(OwnerIn)
+
+
+def standing_out(standing: Standing) -> dict[str, Any]:
+    """The orders in force as JSON."""
+    return {
+        "control": standing.control.value,
+        "reason": standing.reason,
+        "by": standing.by,
+        "since": convert.iso_or_none(standing.since),
+        "news": [
+            {
+                "begins": convert.iso(news.begins),
+                "ends": convert.iso(news.ends),
+                "title": news.title,
+                "symbols": list(news.symbols),
+            }
+            for news in standing.news
+        ],
+    }
+
+
+def _news(given: NewsIn, number: int) -> News:
+    begins, ends = given.begins.astimezone(UTC), given.ends.astimezone(UTC)
+    if ends <= begins:
+        raise invalid_fields([{"field": f"news.{number}.ends", "expected": "a time after begins"}])
+    return News(begins=_seconds(begins), ends=_seconds(ends), title=given.title, symbols=tuple(given.symbols))
+
+
+def _seconds(time: datetime) -> float:
+    return time.timestamp()
+
+
+_STANDING_DOC = operation("What an operator has ordered", Scope.READ, examples.STANDING)
+_CONTROL_DOC = with_body(
+    operation(
+        "Pause, resume, halt, reset or flatten",
+        Scope.CONTROL,
+        {**examples.STANDING, "tickets": [], "refused": []},
+        answers={200: "In force and stored; for flatten: closing has begun"},
+        raises=(NotInThisMode, *_STORING),
+    ),
+    {"reason": "the broker changes its servers tonight", "by": "anna"},
+    model=OrderIn,
+    required=False,
+)
+_NEWS_DOC = with_body(
+    operation("Announce news", Scope.CONTROL, examples.STANDING, raises=_STORING),
+    {"news": examples.STANDING["news"], "by": "anna"},
+    model=AnnouncementIn,
+)
+
+
+def control_routes(authority: Authority) -> APIRouter:
+    """``/dtms/control`` and ``/dtms/news``."""
+    router = APIRouter(tags=["control"])
+
+    @router.get("/dtms/control", **_STANDING_DOC)
+    async def standing() -> Response:
+        """Whether DTMS acts, who ordered it and why, and the announced news."""
+        return answer(standing_out(authority.standing))
+
+    @router.post("/dtms/control/{verb}", **_CONTROL_DOC)
+    async def order(verb: Verb, request: Request) -> Response:
+        """Pause and halt stop everything but reconciliation and the closing of our own orphan hedges (R47).
+
+        ``resume`` ends a pause, only ``reset`` ends a halt; ``flatten`` closes what DTMS protects, also while paused.
+        """
+        wanted = parse(_ORDER, await read(request))
+        done = await authority.order(verb, reason=wanted.reason, by=wanted.by, force=wanted.force)
+        refused = [{"ticket": ticket, "reason": why} for ticket, why in done.refused]
+        return answer({**standing_out(done.standing), "tickets": list(done.tickets), "refused": refused})
+
+    @router.put("/dtms/news", **_NEWS_DOC)
+    async def announce(request: Request) -> Response:
+        """No hedge and no partial close while news are due; stops still move, and closing everything still happens."""
+        wanted = parse(_ANNOUNCEMENT, await read(request))
+        news = [_news(given, number) for number, given in enumerate(wanted.news)]
+        return answer(standing_out(await authority.announce(news, by=wanted.by)))
+
+    return router
+
+
+_MAY = {
+    "allowed": False,
+    "reason": "DTMS is defending this position",
+    "owner": "universal_manager",
+    "state": "WARNING_L2",
+    "defensive": True,
+}
+_OWNER_DOC = with_body(
+    operation(
+        "Hand a trade over",
+        Scope.CONTROL,
+        {"trade": examples.TRADE, "unwinding": False},
+        answers={200: "Stored", 202: "Stored; our hedge is being closed"},
+        raises=(TradeNotFound, RegistrationConflict, *_STORING),
+    ),
+    {"owner": "universal_manager", "reason": "its strategy takes over", "by": "universal manager"},
+    model=OwnerIn,
+)
+_RELEASE_DOC = operation(
+    "Release a trade for good",
+    Scope.CONTROL,
+    {"trade": examples.TRADE, "unwinding": False},
+    answers={200: "Released", 202: "Released; our hedge is being closed"},
+    raises=(TradeNotFound, RegistrationConflict, *_STORING),
+)
+_MAY_DOC = operation("May a manager change this position now?", Scope.READ, _MAY, raises=(TradeNotFound, Invalid))
+
+
+def ownership_routes(authority: Authority) -> APIRouter:
+    """Hand-over, release, and the question every manager asks before it changes a stop."""
+    router = APIRouter(tags=["ownership"])
+
+    def handed(done: HandedOver) -> Response:
+        body = {"trade": shown(authority, done.trade), "unwinding": done.unwinding}
+        return answer(body, 202 if done.unwinding else 200)
+
+    @router.put(TRADES + "/{ticket}/owner", **_OWNER_DOC)
+    async def owner(ticket: Ticket, request: Request) -> Response:
+        """Between ``dtms``, ``universal_manager``, ``intelligent_exits`` and ``manual``; journalled."""
+        wanted = parse(_OWNER, await read(request))
+        to = convert.owner(wanted.owner) or Owner.DTMS
+        trade = find(authority, ticket)
+        return handed(await authority.hand_over(trade, to, reason=wanted.reason, by=wanted.by))
+
+    @router.delete(TRADES + "/{ticket}", **_RELEASE_DOC)
+    async def release(
+        ticket: Ticket,
+        reason: Annotated[str, Query(max_length=500)] = "",
+        by: Annotated[str, Query(max_length=64)] = "",
+    ) -> Response:
+        """Hand it to ``manual`` for good; a later registration of it answers ``observed`` (R28)."""
+        return handed(await authority.release(find(authority, ticket), reason=reason, by=by))
+
+    @router.get(TRADES + "/{ticket}/may-modify", **_MAY_DOC)
+    async def may_modify(
+        ticket: Ticket,
+        manager: Annotated[str, Query(max_length=64, description="In any spelling.")],
+        action: Annotated[str, Query(max_length=64, description="What it wants to do; kept for the record.")] = "",
+    ) -> Response:
+        """Asked right before each change: the answer holds for now only (R25)."""
+        del action  # every change of a position has the same rule today
+        trade = find(authority, ticket)
+        asking = convert.owner(manager) or Owner.DTMS
+        allowed, why, defensive = authority.may_modify(trade, asking)
+        body = {"allowed": allowed, "reason": why, "owner": trade.owner.value, "state": trade.state.value}
+        return answer({**body, "defensive": defensive})
+
+    return router
