@@ -11,15 +11,18 @@ from fastapi import FastAPI
 
 from dtms_service.api.app import make_app
 from dtms_service.api.doors import Access
+from dtms_service.domain import control
 from dtms_service.domain.admission import Registration
+from dtms_service.domain.control import News, Standing, Verb
 from dtms_service.domain.errors import DtmsError, Invalid, NotAccepting, RegistrationConflict, TradeNotFound
-from dtms_service.domain.ownership import owner_of
+from dtms_service.domain.ownership import may_modify, owner_of
 from dtms_service.domain.ownership import protected as protected_by_rule
 from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import Event, Mode, Owner, Trade
 from dtms_service.domain.values import Account, MarginMode, Position, Side
 from dtms_service.engine.authority import Counts, Explanation
 from dtms_service.engine.book import Book
+from dtms_service.engine.operating import HandedOver, Ordered
 from dtms_service.engine.readiness import Check, Phase, Reason, Report
 from dtms_service.engine.registrar import Registered
 
@@ -130,6 +133,8 @@ class FakeAuthority:
         self.empty()
 
     def empty(self) -> None:
+        self.standing = Standing()
+        self.said: tuple[Any, ...] = ()
         self.mode = Mode.PROTECT
         self.book = Book(account=ACCOUNT, as_of=T0)
         self.counts = Counts(cycles=124, deep_checks=12, last_cycle_at=T0, next_cycle_at=T0 + 30, started_at=T0 - 3723)
@@ -152,7 +157,28 @@ class FakeAuthority:
         return self.readiness
 
     def protected(self, trade: Trade) -> bool:
-        return protected_by_rule(trade, self.mode)
+        return protected_by_rule(trade, self.mode, halted=self.standing.halted)
+
+    async def order(self, verb: Verb, *, reason: str, by: str, force: bool = False) -> Ordered:
+        self.said = (verb, reason, by, force)
+        reached = control.after(self.standing.control, verb, self.mode)
+        self.standing = Standing(control=reached, reason=reason, by=by, since=T0, news=self.standing.news)
+        return Ordered(self.standing, (7,) if verb is Verb.FLATTEN else (), ((8, "shared"),) if force else ())
+
+    async def announce(self, news: Sequence[News], *, by: str) -> Standing:
+        self.standing = replace(self.standing, news=tuple(news), by=by)
+        return self.standing
+
+    async def hand_over(self, trade: Trade, owner: Owner, *, reason: str, by: str) -> HandedOver:
+        self.said = (owner, reason, by)
+        return HandedOver(replace(trade, owner=owner), unwinding=trade.hedge is not None)
+
+    async def release(self, trade: Trade, *, reason: str, by: str) -> HandedOver:
+        self.said = (reason, by)
+        return HandedOver(replace(trade, owner=Owner.MANUAL, managed=False), unwinding=trade.hedge is not None)
+
+    def may_modify(self, trade: Trade, manager: Owner) -> tuple[bool, str, bool]:
+        return (*may_modify(trade, manager, defensive=False), False)
 
     async def register(self, registrations: Sequence[Registration]) -> list[Registered | DtmsError]:
         if self.fails is not None:

@@ -19,7 +19,7 @@ def example_count(node: object) -> int:
 
 def test_every_operation_has_summary_errors_and_an_example(world):
     found = operations(world)
-    assert len(found) == 29
+    assert len(found) == 35
     for name, entry in found:
         assert entry["summary"], name
         errors = {status for status in entry["responses"] if status >= "400"}
@@ -63,6 +63,9 @@ def test_writing_operations_show_what_to_send(world):
         "PUT /dtms/trades/{ticket}",
         "POST /dtms/trades/batch",
         "POST /dtms/trade/enable",
+        "POST /dtms/control/{verb}",
+        "PUT /dtms/news",
+        "PUT /dtms/trades/{ticket}/owner",
         "POST /simulator/positions",
         "PATCH /simulator/positions/{ticket}",
         "POST /simulator/advance",

@@ -139,9 +139,9 @@ async def test_a_level_moved_after_the_snapshot_is_never_undone(world: World) ->
     settle = settler.settle
     moved: dict[int, tuple[float, float]] = {}
 
-    async def meanwhile(snapshot: Snapshot, specs: Any) -> None:
+    async def meanwhile(snapshot: Snapshot, specs: Any) -> list[int]:
         """Hands move both levels of everything a little between the engine's look and its order."""
-        await settle(snapshot, specs)
+        failed = await settle(snapshot, specs)
         for p in (await world.simulator.view("positions"))["positions"]:
             sign, digits = (1 if p["type"] == 0 else -1), DIGITS[p["symbol"]]
             stop = round(p["sl"] + sign * 10**-digits, digits)
@@ -149,6 +149,7 @@ async def test_a_level_moved_after_the_snapshot_is_never_undone(world: World) ->
             target = round(p["price_open"] * (1 + sign * away), digits)
             await world.simulator.change_position(p["ticket"], {"stop_loss": stop, "take_profit": target})
             moved[p["ticket"]] = (stop, target)
+        return failed
 
     settler.settle = meanwhile  # type: ignore[method-assign]  # the hand of this test
     world.dtms._cycle._actor._clock = Ahead(world)

@@ -55,6 +55,21 @@ def with_ticket(described: dict[str, Any]) -> dict[str, Any]:
     return described | {"openapi_extra": described["openapi_extra"] | {"parameters": [parameter]}}
 
 
+def _shown(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with its parts in place: the document has no component for a model that only a body uses."""
+    parts = schema.pop("$defs", {})
+
+    def inlined(node: Any) -> Any:
+        if isinstance(node, list):
+            return [inlined(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        name = str(node.get("$ref", "")).rpartition("/")[2]
+        return inlined(parts[name]) if name in parts else {key: inlined(value) for key, value in node.items()}
+
+    return dict(inlined(schema))
+
+
 def with_body(
     described: dict[str, Any],
     example: Mapping[str, Any],
@@ -65,11 +80,10 @@ def with_body(
 ) -> dict[str, Any]:
     """The same arguments with a request body, which the route reads itself as bytes."""
     schema = (
-        model.model_json_schema(ref_template="#/components/schemas/{model}")
+        _shown(model.model_json_schema(ref_template="#/components/schemas/{model}"))
         if model is not None
         else {"type": "object"}
     )
-    schema.pop("$defs", None)
     content: dict[str, Any] = {"application/json": {"schema": schema, "example": dict(example)}}
     if form:
         content["application/x-www-form-urlencoded"] = {"schema": {"type": "object"}, "example": "ticket=123456"}
