@@ -140,21 +140,24 @@ async def open_world(
     begins: str | None = None,
     cycle_s: float = 30.0,
     start: bool = True,
+    market: str = "synthetic",
+    link_type: type[CountedLink] = CountedLink,
 ) -> World:
     """Start it on ``folder``; a second call on the same folder after ``close`` is a restart.
 
     ``broker_offset``: None is measured, as at a real terminal. ``begins``: first instant of the market, ISO 8601.
+    ``market``: synthetic, a bar file or a folder of them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     options = {
         "state_dir": str(folder),
-        "market": "synthetic",
+        "market": market,
         "seed": seed,
         "clock": "stepped" if factor is None else factor,
         "start": begins,
         "account": {**ACCOUNT, **(account or {})},
     }
-    link = CountedLink("dtms_service.terminal.simulated.backend", options, wall=time.time, sleep=_no_sleep)
+    link = link_type("dtms_service.terminal.simulated.backend", options, wall=time.time, sleep=_no_sleep)
     clock = SteppedClock() if factor is None else FactorClock(factor)
     gateway = Gateway(link, kind="simulated", now=clock.now, broker_offset=broker_offset)
     ledger = CountedLedger(await SqlLedger.open(f"sqlite:///{folder / 'dtms.db'}", draw=lambda _: 5, inline=True))

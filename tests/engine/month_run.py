@@ -215,7 +215,9 @@ class Hands:
 
     def _levels(self, act: Act, plan: Plan, row: Mapping[str, Any]) -> dict[str, Any]:
         sign, price = 1 - 2 * row["type"], row["price_current"]
-        away = abs(price - row["sl"]) if row["sl"] else 3 * m15_range(self._market.of(plan.symbol), self._world.dtms.now())
+        away = (
+            abs(price - row["sl"]) if row["sl"] else 3 * m15_range(self._market.of(plan.symbol), self._world.dtms.now())
+        )
         return {
             Act.TIGHTEN: {"stop_loss": price - sign * away * 0.6},
             Act.LOOSEN: {"stop_loss": price - sign * away * 1.5},
@@ -230,7 +232,7 @@ async def run(folder: Path, setting: Setting) -> Found:
     market = open_market(setting.market, setting.seed, float(ACCOUNT["server_utc_offset"]))
     opened = OpenMarket(market, setting.begin - 86_400, min(setting.end, market.ends[1]))
     begins = datetime.fromtimestamp(setting.begin, UTC).isoformat()
-    world = await open_world(folder, market=setting.market, seed=setting.seed, begins=begins, link=WatchedLink)
+    world = await open_world(folder, market=setting.market, seed=setting.seed, begins=begins, link_type=WatchedLink)
     watch = Watch(world, Tally(opened.seconds), opened)
     assert isinstance(world.link, WatchedLink)
     world.link.watch = watch
