@@ -209,6 +209,28 @@ async def test_a_hand_that_opens_a_second_one_with_our_number_sees_it_closed(tmp
     await world.close()
 
 
+async def test_a_new_ledger_takes_the_hedge_of_the_old_one_when_its_position_is_registered_again(
+    tmp_path: Path,
+) -> None:
+    world, ticket = await hedged(tmp_path)
+    mine = hedge_of(world.trade(ticket))
+    await world.close()
+    for path in tmp_path.glob("dtms.db*"):
+        path.unlink()
+    world = await open_world(tmp_path, parameters=NERVOUS)
+    await world.advance(STEP_S)
+    alerts = [e.body for b in world.ledger.batches for e in b.events if e.body.get("code") == "unknown_own_position"]
+    assert [str(mine) in body["detail"] and str(ticket) in body["detail"] for body in alerts] == [True]
+    await world.register(ticket)
+    await world.advance(STEP_S)
+    trade = world.trade(ticket)
+    assert (trade.state, hedge_of(trade), trade.rule) == (TradeState.HEDGED, mine, "hedge_found")
+    await world.simulator.close_position(ticket, None)
+    await world.advance(STEP_S)
+    assert not await ours(world)
+    await world.close()
+
+
 async def test_the_flat_timer_closes_hedge_and_position_in_this_order(tmp_path: Path) -> None:
     world, ticket = await hedged(tmp_path)
     mine = hedge_of(world.trade(ticket))

@@ -19,6 +19,7 @@ class BrokerEvent(StrEnum):
     """What was seen at the broker. The values are the rules that a transition names."""
 
     HEDGE_FILLED = "hedge_filled"
+    HEDGE_FOUND = "hedge_found"
     REDUCED = "reduced"
     HEDGE_CLOSED = "hedge_closed"
     HEDGE_GONE = "hedge_gone"
@@ -76,6 +77,13 @@ TABLE: tuple[Row, ...] = (
         "our opposite position is open, with its stop",
         _HEDGED,
         cancels=frozenset({_O.PARTIAL_CLOSE}),
+    ),
+    Row(
+        BrokerEvent.HEDGE_FOUND,
+        _OPEN - {_HEDGED},
+        "an opposite position of an earlier ledger of ours is open",
+        _HEDGED,
+        cancels=frozenset({_O.PARTIAL_CLOSE, _O.HEDGE}),
     ),
     Row(
         BrokerEvent.REDUCED,

@@ -18,6 +18,7 @@ from dtms_service.domain.values import Deal, Position, SymbolSpec
 
 DUPLICATE, ORPHAN, TOO_LARGE = "duplicate_hedge", "orphan_hedge", "hedge_exceeds_position"
 HANDED_OVER = "handed_over"
+HEDGE_COMMENT = "DTH"
 _VOLUME_NOISE = 1e-9
 
 
@@ -80,6 +81,30 @@ def _gone(trade: Trade, reason: str, now: float, parameters: Parameters) -> Reco
         *(() if reason == "DTMS" else (alert(after, now, "hedge_gone", detail),)),
     )
     return Reconciled(after, events)
+
+
+def covered(position: Position) -> int | None:
+    """Identifier of the position that a hedge of ours covers, as its comment says; None when it says nothing."""
+    digits = position.comment.removeprefix(HEDGE_COMMENT)
+    if digits == position.comment or not digits.isascii() or not digits.isalnum():
+        return None
+    return int(digits, 36)
+
+
+def found(trade: Trade, position: Position, now: float, parameters: Parameters) -> Reconciled:
+    """A hedge that this ledger never opened, of a trade it was registered for again: it is the trade's (D5)."""
+    link = HedgeLink(
+        ticket=position.ticket,
+        identifier=position.identifier,
+        side=position.side,
+        volume=position.volume,
+        price_open=position.price_open,
+        stop_loss=position.stop_loss,
+    )
+    linked = replace(trade, hedge=link, hedge_magics=(*trade.hedge_magics, position.magic))
+    after = happened(linked, BrokerEvent.HEDGE_FOUND, now, parameters)
+    detail = "an opposite position that an earlier ledger opened for it is open; it is taken as its hedge"
+    return Reconciled(after, (*transition_event(trade, after, now), alert(after, now, "hedge_found", detail)))
 
 
 def too_large(trade: Trade, spec: SymbolSpec, now: float, mode: Mode, parameters: Parameters) -> Reconciled:

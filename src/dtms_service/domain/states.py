@@ -20,4 +20,7 @@ class TradeState(StrEnum):
     @property
     def final(self) -> bool:
         """True when the trade needs no more watching."""
-        return self in {TradeState.CLOSED, TradeState.REJECTED}
+        return self in _FINAL
+
+
+_FINAL = frozenset({TradeState.CLOSED, TradeState.REJECTED})  # built once: asked thousands of times per cycle

@@ -21,6 +21,8 @@ class Book:
     """All trades by ``trade_id``, the open intents by magic, and what the last snapshot showed of them."""
 
     trades: Mapping[int, Trade] = field(default_factory=dict)
+    watched: Mapping[int, Trade] = field(default_factory=dict)
+    """Those of the trades that a cycle looks at: open, or over with something of ours left to close."""
     intents: Mapping[int, Intent] = field(default_factory=dict)
     actions: tuple[Event, ...] = ()
     """Newest events of kind ``action``, oldest first."""
@@ -45,16 +47,26 @@ class Book:
 
     def with_trades(self, changed: Iterable[Trade]) -> Book:
         """This book with the given trades added or replaced."""
-        trades = dict(self.trades)
+        trades, watched = dict(self.trades), dict(self.watched)
         tickets, identifiers, formers = dict(self.by_ticket), dict(self.by_identifier), dict(self.by_former)
         for trade in changed:
             before = trades.get(trade.trade_id)
             if before is not None and before.ticket != trade.ticket and tickets.get(before.ticket) == trade.trade_id:
                 del tickets[before.ticket]
             trades[trade.trade_id] = trade
+            if _watched(trade):
+                watched[trade.trade_id] = trade
+            else:
+                watched.pop(trade.trade_id, None)
             tickets[trade.ticket] = trade.trade_id
             if trade.identifier is not None:
                 identifiers[trade.identifier] = trade.trade_id
             for ticket in trade.former_tickets:
                 formers[ticket] = trade.trade_id
-        return replace(self, trades=trades, by_ticket=tickets, by_identifier=identifiers, by_former=formers)
+        return replace(
+            self, trades=trades, watched=watched, by_ticket=tickets, by_identifier=identifiers, by_former=formers
+        )
+
+
+def _watched(trade: Trade) -> bool:
+    return not trade.state.final or trade.hedge is not None or any(o.status.live for o in trade.obligations)

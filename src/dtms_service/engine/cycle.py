@@ -78,6 +78,7 @@ class _Tally:
     again: bool = False
     quiet: frozenset[str] = frozenset()
     """Symbols whose quotes have stopped though their market should be open."""
+    strangers: list[Position] = field(default_factory=list)
 
 
 class Cycle:
@@ -98,6 +99,7 @@ class Cycle:
         self._learned_at: dict[str, float] = {}
         self._unseen = Watches()
         self._quiet: frozenset[str] = frozenset()
+        self._strangers: set[int] = set()
 
     async def run(self) -> CycleResult:
         """One pass. Raises ``StorageBusy`` and ``StorageFailed``; a terminal fault is in the result."""
@@ -111,7 +113,12 @@ class Cycle:
         quiet = self._markets.quiet(snapshot)
         failed = await self.settler.settle(snapshot, self._specs)
         tally = await self._look_at_all(snapshot, quiet)
-        told = (*tally.events, *self._switched(snapshot), *_about_feeds(self._quiet, quiet, snapshot.time))
+        told = (
+            *tally.events,
+            *self._switched(snapshot),
+            *_about_feeds(self._quiet, quiet, snapshot.time),
+            *self._about(tally.strangers, snapshot.time),
+        )
         await self._record.write(trades=tally.trades, events=told)
         self._quiet = quiet
         self._record.see(snapshot, self._markets.views)
@@ -152,7 +159,7 @@ class Cycle:
         """Symbols of all trades that are open, or that are over while an order of ours has no outcome yet."""
         book = self._record.book
         unsettled = {intent.trade_id for intent in book.intents.values()}
-        watched = (t for t in book.trades.values() if _watched(t) or t.trade_id in unsettled)
+        watched = (*book.watched.values(), *(book.trades[number] for number in unsettled))
         return tuple(sorted({trade.symbol for trade in watched if trade.verified_at is not None}))
 
     def _switched(self, snapshot: Snapshot) -> tuple[Event, ...]:
@@ -189,8 +196,8 @@ class Cycle:
         tally = _Tally(quiet=quiet)
         positions = {position.identifier: position for position in snapshot.positions}
         book = self._record.book
-        strays = self._strays(snapshot)
-        due = {trade.trade_id: trade for trade in book.trades.values() if _watched(trade)}
+        strays, tally.strangers = self._strays(snapshot)
+        due = dict(book.watched)
         due |= {number: book.trades[number] for number in strays}
         for identifier in positions:
             number = book.by_identifier.get(identifier)
@@ -259,21 +266,36 @@ class Cycle:
         paid = reconcile.paid_per_lot(deals.value) if isinstance(deals, Done) else None
         return trade if paid is None else replace(trade, commission=paid)
 
-    def _strays(self, snapshot: Snapshot) -> dict[int, dict[int, Position]]:
-        """Positions that our own orders opened, by trade and identifier; one whose order has no outcome yet is none."""
-        found: dict[int, dict[int, Position]] = {}
-        mine = [p for p in snapshot.positions if magic.ours(p.magic)]
-        if not mine:
-            return found
+    def _strays(self, snapshot: Snapshot) -> tuple[dict[int, dict[int, Position]], list[Position]]:
+        """Positions beside a hedge that our own orders opened, by trade and identifier, and those of no trade here.
+
+        One whose order has no outcome yet is neither.
+        """
         book = self._record.book
+        hedges = {trade.hedge.identifier for trade in book.watched.values() if trade.hedge is not None}
+        mine = [p for p in snapshot.positions if magic.ours(p.magic) and p.identifier not in hedges]
+        found: dict[int, dict[int, Position]] = {}
+        strangers: list[Position] = []
+        if not mine:
+            return found, strangers
         owners = {number: trade.trade_id for trade in book.trades.values() for number in trade.hedge_magics}
         for position in mine:
             if position.magic in book.intents:
                 continue
             trade_id = owners.get(position.magic)
-            if trade_id is not None:
+            if trade_id is None:
+                trade_id = book.by_identifier.get(hedging.covered(position) or 0)
+            if trade_id is None:
+                strangers.append(position)
+            else:
                 found.setdefault(trade_id, {})[position.identifier] = position
-        return found
+        return found, strangers
+
+    def _about(self, strangers: Sequence[Position], now: float) -> tuple[Event, ...]:
+        """An alert, once in this life, for each position that a DTMS opened and that belongs to no trade here."""
+        new = [position for position in strangers if position.identifier not in self._strangers]
+        self._strangers |= {position.identifier for position in new}
+        return tuple(_about_stranger(position, now) for position in new)
 
     async def _with_hedge(
         self, seen: Reconciled, positions: Mapping[int, Position], own: Mapping[int, Position], snapshot: Snapshot
@@ -290,6 +312,10 @@ class Cycle:
                 deals = await self._terminal.deals_of(trade.hedge.identifier)
                 found = deals.value if isinstance(deals, Done) else None
                 about = hedging.absent(trade, found, now, self._parameters)
+            trade, events = about.trade, events + about.events
+        elif not trade.hedge_magics:
+            first = min(own.values(), key=lambda position: position.identifier)
+            about = hedging.found(trade, first, now, self._parameters)
             trade, events = about.trade, events + about.events
         steps = [hedging.strays(trade, own, now, self._mode, self._parameters)]
         spec = self._specs.get(trade.symbol)
@@ -390,9 +416,15 @@ def _about_feeds(before: frozenset[str], now: frozenset[str], time: float) -> tu
     )
 
 
-def _watched(trade: Trade) -> bool:
-    """Open, or closed with something of ours left to close."""
-    return not trade.state.final or trade.hedge is not None or any(o.status.live for o in trade.obligations)
+def _about_stranger(position: Position, now: float) -> Event:
+    covers = hedging.covered(position)
+    of = f"position {covers}" if covers is not None else "no position that its comment names"
+    detail = (
+        f"position {position.ticket} of {position.symbol} was opened by a DTMS for {of}, and nothing here is registered "
+        "for it; register that position, or close this one by hand"
+    )
+    body = {"code": "unknown_own_position", "detail": detail}
+    return Event(time=now, kind="alert", trade_id=None, ticket=position.ticket, body=body)
 
 
 def _older(position: Position, positions: Iterable[Position]) -> bool:

@@ -333,6 +333,8 @@ class Dtms:
         if result.again:
             self._due_now = True
         now = self._clock.now()
+        watched = {trade.ticket for trade in self.book.watched.values() if not trade.state.final}
+        evaluated = dict.fromkeys(result.evaluated, now)
         self._counts = replace(
             counts,
             cycles=counts.cycles + 1,
@@ -340,8 +342,8 @@ class Dtms:
             actions=counts.actions + result.orders,
             transitions=counts.transitions + result.transitions,
             last_cycle_at=now,
-            last_fast={t.ticket: now for t in self.book.trades.values() if not t.state.final},
-            last_deep={**counts.last_deep, **dict.fromkeys(result.evaluated, now)},
+            last_fast=dict.fromkeys(watched, now),
+            last_deep={t: at for t, at in {**counts.last_deep, **evaluated}.items() if t in watched},
         )
 
     async def _connected(self) -> Account | None:

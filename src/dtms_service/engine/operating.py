@@ -149,7 +149,7 @@ class Operating:
     async def look_for_silence(self) -> None:
         """R26: an alert for each observed trade in danger whose owner does nothing, once per state."""
         now = self._clock.now()
-        silent = [t for t in self._record.book.trades.values() if self._silent(t, now)]
+        silent = [t for t in self._record.book.watched.values() if self._silent(t, now)]
         if silent:
             detail = "it is in danger, and its owner has neither asked nor moved its stop for ten minutes"
             await self._record.write(events=[alert(trade, now, "owner_silent", detail) for trade in silent])

@@ -29,7 +29,7 @@ class Cadence:
 
     def period(self, book: Book) -> float:
         """The period in force for this book."""
-        urgent = any(trade.state in _URGENT for trade in book.trades.values())
+        urgent = any(trade.state in _URGENT for trade in book.watched.values())
         violent = any(view.volatility is Volatility.HIGH for view in book.views.values())
         return max(1.0, self.cycle_s / 2) if urgent or violent else self.cycle_s
 
@@ -45,7 +45,7 @@ class Cadence:
 def _retries(book: Book, last: float) -> Iterable[float]:
     return (
         obligation.next_try_at
-        for trade in book.trades.values()
+        for trade in book.watched.values()
         if not trade.state.final
         for obligation in trade.obligations
         if obligation.status is ObligationStatus.DUE and obligation.next_try_at > last

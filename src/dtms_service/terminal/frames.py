@@ -59,7 +59,7 @@ def unpack(body: bytes) -> tuple[dict[str, Any], list[bytes]]:
     try:
         head = json.loads(body[LENGTH.size : start])
         sizes = head["blobs"]
-        ends = np.cumsum([start, *sizes]).tolist()
+        ends = list(itertools.accumulate(sizes, initial=start))
     except (ValueError, TypeError, KeyError) as error:
         message = f"no head that can be read ({error})"
         raise BadFrame(message) from error
