@@ -420,8 +420,8 @@ def _about_stranger(position: Position, now: float) -> Event:
     covers = hedging.covered(position)
     of = f"position {covers}" if covers is not None else "no position that its comment names"
     detail = (
-        f"position {position.ticket} of {position.symbol} was opened by a DTMS for {of}, and nothing here is registered "
-        "for it; register that position, or close this one by hand"
+        f"position {position.ticket} of {position.symbol} was opened by a DTMS for {of}, and nothing here is "
+        "registered for it; register that position, or close this one by hand"
     )
     body = {"code": "unknown_own_position", "detail": detail}
     return Event(time=now, kind="alert", trade_id=None, ticket=position.ticket, body=body)
