@@ -52,7 +52,8 @@ class Watch:
 
     def read(self, rows: Rows) -> None:
         """What a cycle has just read of the positions."""
-        self._held = {row["ticket"]: checks.held(row) for row in (dict(zip(rows.names, r)) for r in rows.rows)}
+        named = (dict(zip(rows.names, row, strict=True)) for row in rows.rows)
+        self._held = {row["ticket"]: checks.held(row) for row in named}
         self._cycled = True
 
     def sent(self, request: Mapping[str, Any], before: dict[int, Held], after: dict[int, Held]) -> None:

@@ -26,7 +26,8 @@ class Tally:
 
     open_time: OpenTime
     entries: Counter[TradeState] = field(default_factory=Counter)
-    exits: Counter[tuple[TradeState, str]] = field(default_factory=Counter)
+    moves: Counter[tuple[TradeState, str, str]] = field(default_factory=Counter)
+    """From, rule, to; ``itself`` where an effect must be confirmed before the state ends."""
     dwells: dict[TradeState, list[float]] = field(default_factory=dict)
     actions: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     alerts: Counter[str] = field(default_factory=Counter)
@@ -44,9 +45,9 @@ class Tally:
         for trade in batch.trades:
             place = self._places.get(trade.trade_id)
             if place is None:
-                self._enter(trade.trade_id, trade.state, trade.state_since)
+                self._enter(trade, trade.state, trade.state_since)
             elif place.state is not trade.state:
-                self._move(trade, place, trade.state, _rule(trade), trade.closed_at or trade.state_since)
+                self._move(trade, place, trade.state, trade.rule, trade.closed_at or trade.state_since)
 
     def _event(self, event: Event, changed: Mapping[int, Trade]) -> None:
         body = event.body
@@ -67,18 +68,20 @@ class Tally:
                     self._move(changed[event.trade_id], place, TradeState(body["to"]), body["rule"], event.time)
 
     def _move(self, trade: Trade, place: _Place, state: TradeState, rule: str, time: float) -> None:
-        arrow = rule if state is TradeState.CLOSED else f"{rule} -> {state}"
-        self.exits[place.state, arrow] += 1
+        by = f"{rule} by {trade.closed_reason}" if state is TradeState.CLOSED else rule
+        self.moves[place.state, by, "itself" if state is place.state else state.value] += 1
+        if state is place.state:
+            return  # what it owes must take effect first
         if trade.symbol:
             dwell = self.open_time(trade.symbol, place.since, max(place.since, time))
             self.dwells.setdefault(place.state, []).append(dwell)
-        self._enter(trade.trade_id, state, time)
+        self._enter(trade, state, time)
+
+    def _enter(self, trade: Trade, state: TradeState, time: float) -> None:
+        self.entries[state] += 1
+        self._places[trade.trade_id] = _Place(state, time)
         if state is TradeState.CLOSED:
             self.closes[trade.closed_reason or "?"] += 1
-
-    def _enter(self, trade_id: int, state: TradeState, time: float) -> None:
-        self.entries[state] += 1
-        self._places[trade_id] = _Place(state, time)
 
     def tables(self) -> dict[str, Any]:
         """Everything as JSON: tables are lists of rows, their first row names the columns."""
@@ -92,9 +95,9 @@ class Tally:
                     if self.entries[state]
                 ),
             ],
-            "exits": [
-                ["state", "by", "count"],
-                *([state.value, by, n] for (state, by), n in sorted(self.exits.items(), key=_by_state)),
+            "moves": [
+                ["from", "by", "to", "count"],
+                *([state.value, by, to, n] for (state, by, to), n in sorted(self.moves.items(), key=_by_state)),
             ],
             "actions": [
                 ["action", "outcome", "reason", "count"],
@@ -103,10 +106,6 @@ class Tally:
             "closes": [["reason", "count"], *([key, n] for key, n in sorted(self.closes.items()))],
             "alerts": [["code", "count"], *([key, n] for key, n in sorted(self.alerts.items()))],
         }
-
-
-def _rule(trade: Trade) -> str:
-    return f"closed by {trade.closed_reason}" if trade.state is TradeState.CLOSED else trade.rule
 
 
 def _reason(body: Mapping[str, Any]) -> str:
@@ -122,6 +121,6 @@ def _spread(dwells: Iterable[float]) -> list[float | None]:
     return [round(float(np.quantile(values, share, method="higher"))) for share in (0.5, 0.9, 1.0)]
 
 
-def _by_state(item: tuple[tuple[TradeState, str], int]) -> tuple[int, int, str]:
-    (state, by), count = item
+def _by_state(item: tuple[tuple[TradeState, str, str], int]) -> tuple[int, int, str]:
+    (state, by, _), count = item
     return list(TradeState).index(state), -count, by
