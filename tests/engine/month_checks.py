@@ -185,7 +185,10 @@ def _net(trade: Trade, positions: Mapping[int, Held]) -> _Net:
 
 
 def about_broker(positions: Iterable[Held], trades: Mapping[int, Trade]) -> list[str]:
-    """C-5, C-6, C-7 at the end of a cycle, and that the record shows what the broker holds."""
+    """C-5, C-6, C-7 at the end of a cycle, and that the record shows what the broker holds.
+
+    A trade whose last lots an order of ours has just closed shows no volume, and is CLOSED one cycle later.
+    """
     by_identifier = {p.identifier: p for p in positions}
     makers = {magic: trade for trade in trades.values() for magic in trade.hedge_magics}
     broken, hedges = [], defaultdict(list)
@@ -199,7 +202,7 @@ def about_broker(positions: Iterable[Held], trades: Mapping[int, Trade]) -> list
         broken += _hedged(trades[trade_id], own, by_identifier)
     for trade in trades.values():
         position = by_identifier.get(trade.identifier or 0)
-        if trade.verified_at is None or (trade.state.final and position is None):
+        if trade.verified_at is None or (position is None and (trade.state.final or trade.volume == 0)):
             continue
         if trade.state.final or position is None:
             where = "open" if position is not None else "gone"

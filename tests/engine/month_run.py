@@ -49,6 +49,8 @@ class Watch:
     _looked: tuple[float, dict[int, Held]] = (0.0, {})
     _cycled: bool = False
     _waits: dict[tuple[object, ...], float] = field(default_factory=dict)
+    _emptied: set[int] = field(default_factory=set)
+    """Tickets of trades without volume at the last look: they must be CLOSED at this one."""
 
     def read(self, rows: Rows) -> None:
         """What a cycle has just read of the positions."""
@@ -71,7 +73,8 @@ class Watch:
             self.tally.take(batch)
             self.intents.update((intent.magic, intent) for intent in batch.intents)
         now, (looked_at, looked) = self.world.dtms.now(), self._looked
-        if self._cycled and (batches or self._held != looked or now - looked_at >= LOOK_S):
+        changed = batches or self._held != looked or self._emptied
+        if self._cycled and (changed or now - looked_at >= LOOK_S):
             self._look(now)
         self._cycled = False
         self.world.forget_counts()
@@ -82,18 +85,17 @@ class Watch:
         book = self.world.dtms.book
         self._tell(checks.about_broker(self._held.values(), book.trades))
         waits = {}
-        for trade in book.trades.values():
-            self._tell(
-                checks.about_progress(trade, book.intents.values(), now, self.market.seconds, Parameters())
-                if not trade.state.final
-                else ()
-            )
+        for trade in book.watched.values():
+            self._tell(checks.about_progress(trade, book.intents.values(), now, self.market.seconds, Parameters()))
             for owed in trade.obligations:
                 if owed.status is ObligationStatus.DUE and owed.waiting is not None:
                     key = (trade.trade_id, owed.kind, owed.created_at, owed.waiting)
                     waits[key] = self._waits.get(key, now)
                     self._tell(checks.about_wait(owed, self.market.seconds(trade.symbol, waits[key], now)))
         self._waits = waits
+        emptied = {t.ticket for t in book.watched.values() if t.verified_at is not None and t.volume == 0}
+        self._tell([f"{ticket} was closed by us, and is not CLOSED" for ticket in emptied & self._emptied])
+        self._emptied = emptied
 
     def _tell(self, broken: Sequence[str]) -> None:
         if broken and len(self.broken) < MOST_BROKEN:
