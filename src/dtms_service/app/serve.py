@@ -19,6 +19,7 @@ from dtms_service.app.leaving import DONE, FAILED, LOCK_HELD, MISCONFIGURED, STO
 from dtms_service.app.loops import new_event_loop
 from dtms_service.app.server import Server, on_signals
 from dtms_service.app.sockets import listening
+from dtms_service.app.watchdog import Watchdog, leave_at_once
 from dtms_service.clock import new_id
 from dtms_service.domain.errors import Invalid, StorageBusy, StorageFailed
 from dtms_service.engine.readiness import Phase
@@ -63,7 +64,8 @@ async def serve(settings: Settings, plan: Plan) -> int:
             )
             facts = {"address": f"http://{settings.api.host}:{settings.api.port}", "mode": settings.mode.value}
             log.info("serving", extra={**facts, "terminal": settings.terminal.kind, "state": str(settings.state_dir)})
-            await _live(parts, settings, plan, ending, serving)
+            with Watchdog(end=leave_at_once):
+                await _live(parts, settings, plan, ending, serving)
         finally:
             await _stop(parts, server, serving)
     log.info("stopped")
