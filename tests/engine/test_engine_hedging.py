@@ -109,6 +109,8 @@ async def test_a_hedge_whose_close_is_refused_is_closed_as_soon_as_the_broker_ta
     assert world.trade(ticket).state is TradeState.CLOSED
     kinds = [event.body["outcome"] for event in await world.dtms.actions(ticket=ticket, since=0, limit=3)]
     assert kinds == ["refused", "refused", "done"]
+    assert (await world.kinds(world.trade(ticket))).count("closed") == 1
+    assert [o.attempts for o in world.trade(ticket).obligations if o.reason == "orphan_hedge"] == [3]
     await world.close()
 
 

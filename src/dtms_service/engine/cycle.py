@@ -365,6 +365,8 @@ class Cycle:
                 return Reconciled(trade)  # what changed may be our own order; the settler speaks first
             spec = self._specs.get(trade.symbol)
             return reconcile.present(trade, position, snapshot.time, spec.tick_size if spec is not None else 0.0)
+        if trade.state.final:
+            return Reconciled(trade)  # only what is ours and left of it is looked at
         deals = await self._terminal.deals_of(identifier)
         found = deals.value if isinstance(deals, Done) else None
         return reconcile.absent(trade, found, snapshot.time, self._parameters)
