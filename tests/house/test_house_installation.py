@@ -123,6 +123,17 @@ def test_the_check_runs_every_gate_in_order_and_serving_needs_no_second_installa
     assert checkout.calls == ["-m dtms_service serve"]
 
 
+def test_without_options_the_tests_run_in_two_lanes_and_each_can_fail_the_check(checkout: Checkout) -> None:
+    assert checkout.run("test.py").returncode == 0
+    lanes = [call for call in checkout.calls if "pytest" in call]
+    assert sorted(lanes) == ["-m pytest -m not process", "-m pytest -m process -p no:cacheprovider"]
+    for lane in ("pytest -m not process", "pytest -m process"):
+        checkout.python(fails=lane)
+        failed = checkout.run("test.py")
+        assert failed.returncode == 9, lane
+        assert "FAILED: tests (exit code 9)" in failed.stderr
+
+
 def test_the_check_stops_at_the_first_gate_that_fails_and_says_which(checkout: Checkout) -> None:
     checkout.python(fails="mypy")
     result = checkout.run("test.py")
