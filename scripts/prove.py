@@ -14,16 +14,25 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "tests" / "engine"), str(ROOT / "scripts")]
 
-from proofs import account, hang, reads  # noqa: E402 -- the tests' support is on no path of a script
+from proofs import account, hang, months, reads  # noqa: E402 -- the tests' support is on no path of a script
 
-PROOFS: dict[str, Callable[[], str]] = {"account": account.prove, "hang": hang.prove, "reads": reads.prove}
-"""Every proof by its name; it returns its figures in one line and raises ``AssertionError`` at a violation."""
+PROOFS: dict[str, Callable[[], str | tuple[str, Mapping[str, Any]]]] = {
+    "account": account.prove,
+    "hang": hang.prove,
+    "months": months.prove,
+    "reads": reads.prove,
+}
+"""Every proof by its name; it returns its figures in one line, or with tables that are evidence too.
+
+It raises ``AssertionError`` at a violation.
+"""
 
 
 def main() -> int:
@@ -36,17 +45,18 @@ def main() -> int:
     for name in wanted.names or PROOFS:
         begun = time.monotonic()
         try:
-            line, held = PROOFS[name](), True
+            found, held = PROOFS[name](), True
         except AssertionError as violation:
-            line, held = f"VIOLATION {violation}", False
+            found, held = f"VIOLATION {violation}", False
+        line, tables = (found, {}) if isinstance(found, str) else found
         failed |= not held
         print(f"{name}: {line}", flush=True)
         if wanted.out is not None:
-            write(wanted.out / f"{name}.json", line, held=held, seconds=time.monotonic() - begun)
+            write(wanted.out / f"{name}.json", line, tables, held=held, seconds=time.monotonic() - begun)
     return 1 if failed else 0
 
 
-def write(path: Path, line: str, *, held: bool, seconds: float) -> None:
+def write(path: Path, line: str, tables: Mapping[str, Any], *, held: bool, seconds: float) -> None:
     """Leave the evidence of one proof; nothing in it names the machine it ran on."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     changed = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -59,6 +69,7 @@ def write(path: Path, line: str, *, held: bool, seconds: float) -> None:
         "python": platform.python_version(),
         "system": platform.system(),
         "processors": os.cpu_count(),
+        **({"tables": tables} if tables else {}),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(evidence, indent=1) + "\n", encoding="utf-8")

@@ -201,18 +201,14 @@ def about_broker(positions: Iterable[Held], trades: Mapping[int, Trade]) -> list
     for trade_id, own in hedges.items():
         broken += _hedged(trades[trade_id], own, by_identifier)
     for trade in trades.values():
-        position = by_identifier.get(trade.identifier or 0)
-        if trade.verified_at is None or (position is None and (trade.state.final or trade.volume == 0)):
+        main = by_identifier.get(trade.identifier or 0)
+        if trade.verified_at is None or (main is None and (trade.state.final or trade.volume == 0)):
             continue
-        if trade.state.final or position is None:
-            where = "open" if position is not None else "gone"
+        if trade.state.final or main is None:
+            where = "open" if main is not None else "gone"
             broken.append(f"the record says {trade.state} of {trade.ticket}, which is {where} at the broker")
-        elif (trade.volume, trade.stop_loss or 0.0, trade.take_profit or 0.0) != (
-            position.volume,
-            position.sl,
-            position.tp,
-        ):
-            broken.append(f"the record of {trade.ticket} differs from the broker's {position}")
+        elif (trade.volume, trade.stop_loss or 0.0, trade.take_profit or 0.0) != (main.volume, main.sl, main.tp):
+            broken.append(f"the record of {trade.ticket} differs from the broker's {main}")
     return broken
 
 
@@ -275,7 +271,8 @@ def about_wait(obligation: Obligation, waited: float) -> list[str]:
 
 def about_deals(deals: Sequence[Mapping[str, Any]], intents: Mapping[int, Intent]) -> list[str]:
     """Every deal of our magic has a committed intent and a reason, and no order did more than it planned (C-12)."""
-    broken, done = [], defaultdict(float)
+    broken: list[str] = []
+    done: dict[int, float] = defaultdict(float)
     for deal in deals:
         if not ours(deal["magic"]):
             continue
@@ -338,4 +335,5 @@ def about_money(
 
 def money(deals: Iterable[Mapping[str, Any]]) -> float:
     """What deals moved on the account, to the cent."""
-    return round(sum(d["profit"] + d["swap"] + d["commission"] + d.get("fee", 0.0) for d in deals), 2)
+    total: float = sum(d["profit"] + d["swap"] + d["commission"] + d.get("fee", 0.0) for d in deals)
+    return round(total, 2)

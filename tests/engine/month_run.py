@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import month_checks as checks
-from engine_world import ACCOUNT, CountedLink, World, open_world
+from engine_world import CountedLink, World, open_world
 from month_checks import Held, Sent
 from month_plan import Act, OpenMarket, Plan, Step, m15_range, plans
 from month_tally import Tally
 
 from dtms_service.domain.errors import Invalid
-from dtms_service.domain.outcome import Outcome
+from dtms_service.domain.outcome import Done, Outcome
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.trade import Intent, IntentState, ObligationStatus
 from dtms_service.domain.values import Side
@@ -84,7 +84,7 @@ class Watch:
         self.looks += 1
         book = self.world.dtms.book
         self._tell(checks.about_broker(self._held.values(), book.trades))
-        waits = {}
+        waits: dict[tuple[object, ...], float] = {}
         for trade in book.watched.values():
             self._tell(checks.about_progress(trade, book.intents.values(), now, self.market.seconds, Parameters()))
             for owed in trade.obligations:
@@ -121,14 +121,14 @@ class WatchedLink(CountedLink):
             watch.sent(calls[0].kwargs, before, await self.held())
             return answer
         answer = await super().ask(calls, deadline, urgent=urgent)
-        if "positions_get" in names:
-            shown = answer.value.results[names.index("positions_get")].value
-            watch.read(shown)
+        if "positions_get" in names and isinstance(answer, Done):
+            watch.read(answer.value.results[names.index("positions_get")].value)
         return answer
 
     async def held(self) -> dict[int, Held]:
         """The positions at the broker now."""
         answer = await super().ask([call("simulator_view", "positions")], 60.0)
+        assert isinstance(answer, Done)
         return {row["ticket"]: checks.held(row) for row in answer.value.results[0].value["positions"]}
 
 
@@ -232,7 +232,7 @@ class Hands:
 async def run(folder: Path, setting: Setting) -> Found:
     """The whole run with every check; it says what was broken instead of raising."""
     started = time.perf_counter()
-    market = open_market(setting.market, setting.seed, float(ACCOUNT["server_utc_offset"]))
+    market = open_market(setting.market, setting.seed, 0.0)
     opened = OpenMarket(market, setting.begin - 86_400, min(setting.end, market.ends[1]))
     begins = datetime.fromtimestamp(setting.begin, UTC).isoformat()
     world = await open_world(folder, market=setting.market, seed=setting.seed, begins=begins, link_type=WatchedLink)
