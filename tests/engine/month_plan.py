@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -67,14 +67,16 @@ class Plan:
     strategy: str | None
 
 
-def plans(market: Market, count: int, begin: float, end: float, seed: int) -> tuple[tuple[Plan, ...], list[Step]]:
+def plans(
+    symbols: Sequence[str], count: int, begin: float, end: float, seed: int
+) -> tuple[tuple[Plan, ...], list[Step]]:
     """``count`` trades opened between ``begin`` and ``end``, and all that is done with them, oldest first."""
     chance = random.Random(seed)
     made, steps = [], []
     for number in range(count):
         made.append(
             Plan(
-                symbol=chance.choice(sorted(market.series)),
+                symbol=chance.choice(symbols),
                 side=chance.choice((Side.BUY, Side.SELL)),
                 lots=chance.choice(LOTS),
                 stop=None if chance.random() < WITHOUT_STOP else chance.uniform(0.8, 12.0),
@@ -108,10 +110,9 @@ def m15_range(series: Series, time: float) -> float:
 class OpenMarket:
     """Open time of each symbol, from the market's own minutes: 300 s for every M5 bar that has closed (R40)."""
 
-    def __init__(self, market: Market, begin: float, end: float) -> None:
+    def __init__(self, market: Market, symbols: Iterable[str], begin: float, end: float) -> None:
         self._closed: Mapping[str, list[int]] = {
-            symbol: (aggregate(_base(series, begin, end), 300).time + 300).tolist()
-            for symbol, series in market.series.items()
+            symbol: (aggregate(_base(market.of(symbol), begin, end), 300).time + 300).tolist() for symbol in symbols
         }
 
     def seconds(self, symbol: str, since: float, until: float) -> float:

@@ -142,6 +142,9 @@ class Setting:
     end: float
     trades: int = 200
     seed: int = SEED
+    cycle_s: float = 30.0
+    symbols: tuple[str, ...] = ()
+    """All of the market when empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,13 +236,16 @@ async def run(folder: Path, setting: Setting) -> Found:
     """The whole run with every check; it says what was broken instead of raising."""
     started = time.perf_counter()
     market = open_market(setting.market, setting.seed, 0.0)
-    opened = OpenMarket(market, setting.begin - 86_400, min(setting.end, market.ends[1]))
+    symbols = setting.symbols or tuple(sorted(market.series))
+    opened = OpenMarket(market, symbols, setting.begin - 86_400, min(setting.end, market.ends[1]))
     begins = datetime.fromtimestamp(setting.begin, UTC).isoformat()
-    world = await open_world(folder, market=setting.market, seed=setting.seed, begins=begins, link_type=WatchedLink)
+    world = await open_world(
+        folder, market=setting.market, seed=setting.seed, begins=begins, cycle_s=setting.cycle_s, link_type=WatchedLink
+    )
     watch = Watch(world, Tally(opened.seconds), opened)
     assert isinstance(world.link, WatchedLink)
     world.link.watch = watch
-    made, steps = plans(market, setting.trades, setting.begin, setting.end, setting.seed)
+    made, steps = plans(symbols, setting.trades, setting.begin, setting.end, setting.seed)
     hands = Hands(world, market, made)
     await _play(world, hands, steps, setting.end)
     watch.instant_over()
