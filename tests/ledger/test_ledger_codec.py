@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from ledger_values import a_trade, an_event, an_intent, any_value
 from dtms_service.domain.errors import Invalid, StorageFailed
 from dtms_service.domain.record import Batch
 from dtms_service.domain.trade import Event, Intent, Owner, Trade
-from dtms_service.ledger.codec import event_of, event_row, intent_of, intent_row, rows_of, trade_of, trade_row
+from dtms_service.ledger.codec import event_of, event_row, intent_of, intent_row, numbered, rows_of, trade_of, trade_row
+from dtms_service.ledger.tables import EVENTS, INTENTS, TRADES
 
 
 @given(any_value(Trade))
@@ -30,13 +32,24 @@ def test_every_intent_comes_back_as_it_was(intent: Intent) -> None:
 
 @given(any_value(Event))
 def test_every_event_comes_back_with_its_sequence(event: Event) -> None:
-    assert event_of({**event_row(event), "sequence": event.sequence}) == event
+    assert event_of(numbered(event_row(event), event.sequence or 0)) == replace(event, sequence=event.sequence or 0)
 
 
-def test_the_digest_is_the_sha_256_of_the_stored_body() -> None:
-    row = trade_row(a_trade())
-    assert row["digest"] == hashlib.sha256(row["body"].encode("utf-8")).hexdigest()
-    assert json.loads(row["body"])["ticket"] == 1001
+def _digest(row: dict[str, Any]) -> str:
+    return hashlib.sha256("\n".join(str(row[name]) for name in row if name != "digest").encode("utf-8")).hexdigest()
+
+
+def test_the_digest_is_the_sha_256_of_all_other_columns_in_their_order() -> None:
+    rows = {
+        TRADES: trade_row(a_trade()),
+        INTENTS: intent_row(an_intent()),
+        EVENTS: numbered(event_row(an_event()), 1),
+    }
+    for table, row in rows.items():
+        assert row["digest"] == _digest(row)
+        assert list(row) == [column.name for column in table.columns]
+        assert list(row)[-1] == "digest"
+    assert json.loads(rows[TRADES]["body"])["ticket"] == 1001
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -74,15 +87,16 @@ def test_a_value_of_another_type_is_refused_before_it_is_written(changes: dict[s
         rows_of(Batch(trades=(a_trade(**changes),)))
 
 
-def test_the_name_of_the_instance_cannot_be_overwritten_by_a_fact() -> None:
+@pytest.mark.parametrize("name", ["instance", "lineage", "seal"])
+def test_the_ledgers_own_names_cannot_be_overwritten_by_a_fact(name: str) -> None:
     with pytest.raises(Invalid):
-        rows_of(Batch(facts={"instance": "1"}))
+        rows_of(Batch(facts={name: "1"}))
 
 
 def _rewritten(row: dict[str, Any], **changes: Any) -> dict[str, Any]:
     fields = {**json.loads(row["body"]), **changes}
     body = json.dumps({name: value for name, value in fields.items() if value is not ...})
-    return {**row, "body": body, "digest": hashlib.sha256(body.encode()).hexdigest()}
+    return {**row, "body": body, "digest": _digest({**row, "body": body})}
 
 
 def test_a_field_of_a_newer_version_is_refused() -> None:
@@ -107,5 +121,14 @@ def test_one_changed_character_is_found_and_the_row_named() -> None:
 
 
 def test_a_column_that_contradicts_its_body_is_found() -> None:
+    row = trade_row(a_trade()) | {"state": "CLOSED"}
+    with pytest.raises(StorageFailed, match=r"trade 1 .*digest"):
+        trade_of(row)
     with pytest.raises(StorageFailed, match=r"trade 1 .*column state"):
-        trade_of({**trade_row(a_trade()), "state": "CLOSED"})
+        trade_of(row | {"digest": _digest(row)})
+
+
+def test_a_time_is_written_as_the_database_gives_it_back() -> None:
+    assert str(trade_row(a_trade(registered_at=-0.0, closed_at=5))["registered_at"]) == "0.0"
+    assert str(trade_row(a_trade(closed_at=5))["closed_at"]) == "5.0"
+    assert str(event_row(an_event(time=5))["time"]) == "5.0"

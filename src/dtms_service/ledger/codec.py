@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
@@ -20,8 +20,10 @@ from dtms_service.domain.errors import Invalid, StorageFailed
 from dtms_service.domain.record import Batch
 from dtms_service.domain.trade import Event, Intent, Trade
 
-INSTANCE = "instance"
-"""The one name in ``meta`` that is not a fact of the engine's."""
+INSTANCE, LINEAGE, SEAL = "instance", "lineage", "seal"
+"""The names in ``meta`` that are not facts of the engine's: three digits of every magic, a random name that no other
+ledger has, and what the ledger holds (``seal.py``)."""
+OWN = frozenset({INSTANCE, LINEAGE, SEAL})
 
 Row = dict[str, Any]
 T = TypeVar("T", Trade, Intent)
@@ -36,7 +38,7 @@ _BODY = TypeAdapter(tuple[Mapping[str, Any]], config=_STRICT)
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A batch as rows; those of events have no ``sequence`` yet."""
+    """A batch as rows; those of events have no ``sequence`` yet, and therefore no digest."""
 
     facts: list[Row] = field(default_factory=list)
     trades: list[Row] = field(default_factory=list)
@@ -46,8 +48,8 @@ class Rows:
 
 def rows_of(batch: Batch) -> Rows:
     """The rows of ``batch``. Raises `Invalid` for what could not be read back: NaN, infinities, wrong types."""
-    if INSTANCE in batch.facts:
-        message = f"'{INSTANCE}' is the ledger's own and no fact to store; nothing was written"
+    if taken := OWN & batch.facts.keys():
+        message = f"{sorted(taken)} are the ledger's own and no facts to store; nothing was written"
         raise Invalid(message)
     return Rows(
         [{"name": name, "value": value} for name, value in batch.facts.items()],
@@ -60,27 +62,32 @@ def rows_of(batch: Batch) -> Rows:
 def trade_row(trade: Trade) -> Row:
     """The row of a trade. Raises `Invalid`."""
     body = _write(_TRADE, trade, f"trade {trade.trade_id}")
-    return {**_trade_columns(trade), "body": body, "digest": digest(body)}
+    return _signed(_trade_columns(trade) | {"body": body})
 
 
 def intent_row(intent: Intent) -> Row:
     """The row of an intent. Raises `Invalid`."""
     body = _write(_INTENT, intent, f"intent {intent.magic}")
-    return {**_intent_columns(intent), "body": body, "digest": digest(body)}
+    return _signed(_intent_columns(intent) | {"body": body})
 
 
 def event_row(event: Event) -> Row:
-    """The row of an event, without its sequence. Raises `Invalid`."""
+    """The row of an event, to be completed by ``numbered``. Raises `Invalid`."""
     if not math.isfinite(event.time):
         message = f"event {event.kind} has no finite time; nothing was written"
         raise Invalid(message)
     return {
-        "time": event.time,
+        "time": _real(event.time),
         "kind": event.kind,
         "trade_id": event.trade_id,
         "ticket": event.ticket,
         "body": _write(_BODY, event.body, f"event {event.kind}"),
     }
+
+
+def numbered(row: Row, sequence: int) -> Row:
+    """The row of an event with its number in the ledger."""
+    return _signed({"sequence": sequence, **row})
 
 
 def trade_of(row: Mapping[str, Any]) -> Trade:
@@ -94,17 +101,28 @@ def intent_of(row: Mapping[str, Any]) -> Intent:
 
 
 def event_of(row: Mapping[str, Any]) -> Event:
-    """The event in a row. Raises `StorageFailed` when its body is no JSON object."""
+    """The event in a row. Raises `StorageFailed` when it is damaged, or its body is no JSON object."""
+    checked(row, f"event {row['sequence']}")
+    columns = {name: value for name, value in row.items() if name not in {"body", "digest"}}
     try:
-        return Event(**{**row, "body": _BODY.validate_json(f"[{row['body']}]")[0]})
+        return Event(**columns, body=_BODY.validate_json(f"[{row['body']}]")[0])
     except ValidationError as error:
         message = f"event {row['sequence']} in the ledger cannot be read: {_first(error)}"
         raise StorageFailed(message) from error
 
 
-def digest(body: str) -> str:
-    """SHA-256 of a body, in hexadecimal digits."""
-    return hashlib.sha256(body.encode()).hexdigest()
+def digest(values: Iterable[object]) -> str:
+    """SHA-256, in hexadecimal digits, of everything in a row but the digest itself, in the order of the columns."""
+    return hashlib.sha256("\n".join(map(str, values)).encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def checked(row: Mapping[str, Any], name: str) -> str:
+    """The digest of a row as it was read. Raises `StorageFailed` naming the row when it is another than was stored."""
+    found = digest(value for column, value in row.items() if column != "digest")
+    if found != row["digest"]:
+        message = f"{name} in the ledger is damaged: its digest does not match. Nothing was changed; restore a backup"
+        raise StorageFailed(message)
+    return found
 
 
 def _trade_columns(trade: Trade) -> Row:
@@ -118,8 +136,8 @@ def _trade_columns(trade: Trade) -> Row:
         "side": trade.side,
         "state": trade.state,
         "owner": trade.owner,
-        "registered_at": trade.registered_at,
-        "closed_at": trade.closed_at,
+        "registered_at": _real(trade.registered_at),
+        "closed_at": _real(trade.closed_at),
     }
 
 
@@ -131,9 +149,19 @@ def _intent_columns(intent: Intent) -> Row:
         "episode": intent.episode,
         "leg": intent.leg,
         "state": intent.state,
-        "created_at": intent.created_at,
-        "resolved_at": intent.resolved_at,
+        "created_at": _real(intent.created_at),
+        "resolved_at": _real(intent.resolved_at),
     }
+
+
+def _signed(row: Row) -> Row:
+    row["digest"] = digest(row.values())
+    return row
+
+
+def _real(number: float | None) -> float | None:
+    """The number as the database gives it back: a float, and without the sign of a zero."""
+    return None if number is None else number + 0.0
 
 
 def _write(adapter: TypeAdapter[tuple[Any]], value: object, name: str) -> str:
@@ -153,12 +181,9 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def _read(adapter: TypeAdapter[tuple[T]], row: Mapping[str, Any], name: str, columns: Any) -> T:
-    body = row["body"]
-    if digest(body) != row["digest"]:
-        message = f"{name} in the ledger is damaged: its digest does not match. Nothing was changed; restore a backup"
-        raise StorageFailed(message)
+    checked(row, name)
     try:
-        value = adapter.validate_json(f"[{body}]")[0]
+        value = adapter.validate_json(f"[{row['body']}]")[0]
     except ValidationError as error:
         message = f"{name} in the ledger cannot be read by this version of DTMS: {_first(error)}. Nothing was changed"
         raise StorageFailed(message) from error

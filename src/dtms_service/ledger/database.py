@@ -12,12 +12,13 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, make_url, select
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from dtms_service.domain.errors import DtmsError, StorageBusy, StorageFailed
-from dtms_service.ledger.codec import INSTANCE
-from dtms_service.ledger.tables import META
+from dtms_service.ledger.codec import INSTANCE, LINEAGE, SEAL
+from dtms_service.ledger.marker import Mark, create, durable, marker_of, read, remove
+from dtms_service.ledger.seal import Seal, check, facts_in, seal_of, set_facts
 
 SCRIPTS = "dtms_service.ledger:migrations"
 """Where Alembic finds the steps: inside this package, so that they are in every wheel."""
@@ -41,38 +42,76 @@ def path_of(url: str) -> Path:
     return Path(str(parsed.database)).absolute()
 
 
-def connect(path: Path, draw: Callable[[int], int], scripts: str = SCRIPTS) -> Connection:
+def connect(path: Path, draw: Callable[[int], int], scripts: str = SCRIPTS, marker: Path | None = None) -> Connection:
     """The one writing connection, at the newest tables.
 
-    ``draw(n)`` returns a random number below ``n``; it is asked once for each new or restored database (R20). An
-    older database is copied to ``<file>.before-<step>.bak`` first. Raises `StorageFailed` with nothing changed when
-    the file is not a ledger, is damaged or is newer than this version, and `StorageBusy` when another process holds
-    it.
+    ``draw(n)`` returns a random number below ``n``, asked for each new, copied or restored database (R20). An older
+    database is copied to ``<file>.before-<step>.bak`` first. ``marker`` says whether a ledger was used here before
+    (``marker.py``), by default beside the database. Raises `StorageFailed` with nothing changed when the file is not a
+    ledger, is damaged, is newer than this version, or is missing, another or older than the marker says, and
+    `StorageBusy` when another process holds it.
     """
     if path.is_dir():
         _fail(path, "it is a folder")
     if not path.parent.is_dir():
         _fail(path, "its folder does not exist")
-    engine = create_engine(
-        URL.create("sqlite+pysqlite", database=str(path)),
-        pool_size=1,
-        max_overflow=0,
-        paramstyle="named",  # rows are dictionaries
-        connect_args={"isolation_level": None, "timeout": BUSY_S},
-    )
-    event.listen(engine, "begin", _begin)
+    marker = marker or marker_of(path)
     with contextlib.ExitStack() as undo:
-        undo.callback(engine.dispose)
         try:
+            used = read(marker)
+            if path.exists() and path.stat().st_size:
+                look(path, scripts, (marker, used))
+            else:
+                _check_unused(path, marker, used)
+            engine = _engine(path)
+            undo.callback(engine.dispose)
             connection = engine.connect()
             undo.callback(connection.close)
-            _check_sound(path, _raw(connection))
-            _migrate(path, connection, draw, scripts)
-        except (SQLAlchemyError, sqlite3.Error, CommandError) as error:
+            _migrate(path, connection, scripts)
+            _identify(connection, draw, marker, used)
+        except (SQLAlchemyError, sqlite3.Error, CommandError, OSError) as error:
             sentence = f"{path} cannot be opened as the ledger, nothing was deleted"
             raise _meaning(error, sentence) from error
         undo.pop_all()
     return connection
+
+
+def look(
+    path: Path, scripts: str = SCRIPTS, place: tuple[Path, Mark | None] | None = None, *, whole: bool = False
+) -> Seal | None:
+    """Read the whole database without changing anything, and refuse what is not a sound ledger as it was committed.
+
+    ``place``: the marker and what it says. Returns the seal, None when the tables are of an older step and have none.
+    Raises `StorageFailed` with the reason, and what sqlite3 raises.
+    """
+    with contextlib.closing(read_only(path)) as raw:
+        raw.execute("BEGIN")
+        (verdict,) = raw.execute("PRAGMA integrity_check(1)").fetchone()
+        if verdict != "ok":
+            _fail(path, f"the file is damaged ({verdict}); restore a backup")
+        steps = _steps(scripts)
+        current, newest = _revision(path, raw), steps[0]
+        if current is None and place is not None and place[1] is None:
+            return None  # the first start was cut short
+        if current is None:
+            _fail(path, "it holds no tables; restore a backup")
+        if current not in steps:
+            _fail(
+                path,
+                f"its tables are of step {current}, this version of DTMS knows up to {newest}; start the newer version",
+            )
+        facts = facts_in(raw)
+        seal = check(raw, whole=whole) if SEAL in facts or current == newest else None
+        if place is not None and INSTANCE in facts:
+            _check_place(path, *place, facts.get(LINEAGE), seal)
+    return seal
+
+
+def read_only(path: Path) -> sqlite3.Connection:
+    """A connection that changes nothing, neither the database nor its log, nor the files beside them."""
+    alone = not any(path.with_name(path.name + suffix).exists() for suffix in ("-wal", "-journal"))
+    query = "mode=ro&immutable=1" if alone else "mode=ro"  # without immutable, reading alone would leave two files
+    return sqlite3.connect(f"{path.absolute().as_uri()}?{query}", uri=True, isolation_level=None, timeout=BUSY_S)
 
 
 def close(connection: Connection) -> None:
@@ -135,7 +174,8 @@ def _fail(path: Path, reason: str) -> NoReturn:
     raise StorageFailed(message)
 
 
-def _raw(connection: Connection) -> sqlite3.Connection:
+def raw_of(connection: Connection) -> sqlite3.Connection:
+    """The driver's own connection inside SQLAlchemy's."""
     raw = connection.connection.driver_connection
     if not isinstance(raw, sqlite3.Connection):
         message = f"the writer needs a connection of sqlite3, not {type(raw).__name__}"
@@ -143,34 +183,84 @@ def _raw(connection: Connection) -> sqlite3.Connection:
     return raw
 
 
-def _check_sound(path: Path, raw: sqlite3.Connection) -> None:
-    (verdict,) = raw.execute("PRAGMA quick_check(1)").fetchone()
-    if verdict != "ok":
-        _fail(path, f"the file is damaged ({verdict}); restore a backup")
+def _engine(path: Path) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite+pysqlite", database=str(path)),
+        pool_size=1,
+        max_overflow=0,
+        paramstyle="named",  # rows are dictionaries
+        connect_args={"isolation_level": None, "timeout": BUSY_S},
+    )
+    event.listen(engine, "begin", _begin)
+    return engine
 
 
-def _migrate(path: Path, connection: Connection, draw: Callable[[int], int], scripts: str) -> None:
-    raw = _raw(connection)
+def _check_unused(path: Path, marker: Path, used: Mark | None) -> None:
+    """An empty ledger may begin only where none was before."""
+    if used is not None:
+        what = "it is empty" if path.exists() else "it is missing"
+        _fail(path, f"{what}, but a ledger of {used.commits} commits was used here. {_remedy(marker)}")
+    log = path.with_name(path.name + "-wal")
+    if log.exists() and log.stat().st_size:  # SQLite would throw it away
+        _fail(path, f"it is missing or empty, but its log {log.name} is there; restore a backup")
+
+
+def _check_place(path: Path, marker: Path, used: Mark | None, lineage: str | None, seal: Seal | None) -> None:
+    """The database must be the one that was used here, and have every commit it is known to have had."""
+    if used is None:
+        return
+    if lineage != used.lineage:
+        _fail(path, f"it is another ledger than the one that was used here. {_remedy(marker)}")
+    if seal is not None and seal.commits < used.commits:
+        _fail(
+            path,
+            f"it ends at commit {seal.commits}, but {used.commits} were made: it was exchanged for an older one, or "
+            f"its log is damaged. {_remedy(marker)}",
+        )
+
+
+def _remedy(marker: Path) -> str:
+    return f"Restore a backup with dtms db restore; only to go on with what is there, remove {marker}"
+
+
+def _steps(scripts: str) -> tuple[str, ...]:
+    """All steps, the newest first."""
+    return tuple(str(step.revision) for step in ScriptDirectory.from_config(_config(scripts)).walk_revisions())
+
+
+def _config(scripts: str) -> Config:
     config = Config()
     config.set_main_option("script_location", scripts)
     config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    steps = ScriptDirectory.from_config(config)
-    known = {step.revision for step in steps.walk_revisions()}
-    newest = str(steps.get_current_head())
-    current = _revision(path, raw)
-    if current is not None and current not in known:
-        _fail(
-            path,
-            f"its tables are of step {current}, this version of DTMS knows up to {newest}; start the newer version",
-        )
+    return config
+
+
+def _migrate(path: Path, connection: Connection, scripts: str) -> None:
+    raw = raw_of(connection)
+    current, newest = _revision(path, raw), _steps(scripts)[0]
     if current is not None and current != newest:
-        _back_up(raw, path.with_name(f"{path.name}.before-{newest}.bak"))
+        copy_to(raw, path.with_name(f"{path.name}.before-{newest}.bak"))
     _set_up(path, raw)
-    with connection.begin():
-        if current != newest:
+    if current != newest:
+        config = _config(scripts)
+        config.attributes["connection"] = connection
+        with connection.begin():
             command.upgrade(config, "head")
-        _draw_instance(connection, draw)
+            check(raw, whole=True)
+
+
+def _identify(connection: Connection, draw: Callable[[int], int], marker: Path, used: Mark | None) -> None:
+    """A new, copied or restored database gets an instance and a lineage of its own, and a marker (R20)."""
+    raw = raw_of(connection)
+    with connection.begin():
+        facts = facts_in(raw)
+        if used is not None and INSTANCE in facts:
+            return
+        remove(marker)  # before the commit: with none, a start that is cut short here is simply made again
+        lineage = f"{draw(2**48):012x}"
+        set_facts(raw, {INSTANCE: str(draw(1000)), LINEAGE: lineage})
+        commits = seal_of(facts_in(raw)).commits
+    create(marker, Mark(lineage, commits))
 
 
 def _revision(path: Path, raw: sqlite3.Connection) -> str | None:
@@ -191,25 +281,15 @@ def _set_up(path: Path, raw: sqlite3.Connection) -> None:
     raw.execute("PRAGMA synchronous=FULL")
 
 
-def _back_up(raw: sqlite3.Connection, target: Path) -> None:
-    """Copy the whole database to ``target``, complete or not at all.
+def copy_to(raw: sqlite3.Connection, target: Path) -> None:
+    """Copy the whole database, as it is at this moment, to ``target``: complete and on disk, or not at all.
 
     The copy has no instance: whoever restores it gets a new one, because the magics after it are at the broker
-    already (R20).
+    already (R20). Raises `sqlite3.Error` and OSError.
     """
-    part = target.with_name(target.name + ".part")
-    part.unlink(missing_ok=True)
-    copy = sqlite3.connect(part)
-    try:
+    with durable(target) as part, contextlib.closing(sqlite3.connect(part, isolation_level=None)) as copy:
         raw.backup(copy)
         copy.execute("PRAGMA journal_mode=DELETE")
-        copy.execute("DELETE FROM meta WHERE name = ?", (INSTANCE,))
-        copy.commit()
-    finally:
-        copy.close()
-    part.replace(target)
-
-
-def _draw_instance(connection: Connection, draw: Callable[[int], int]) -> None:
-    if connection.execute(select(META.c.value).where(META.c.name == INSTANCE)).scalar() is None:
-        connection.execute(insert(META).values(name=INSTANCE, value=str(draw(1000))))
+        copy.execute("BEGIN IMMEDIATE")
+        set_facts(copy, {INSTANCE: None, LINEAGE: None})
+        copy.execute("COMMIT")

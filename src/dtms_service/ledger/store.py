@@ -17,7 +17,9 @@ from dtms_service.domain.record import Batch, Recorded
 from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import Event, IntentState
 from dtms_service.ledger import database
-from dtms_service.ledger.codec import INSTANCE, Row, event_of, intent_of, trade_of
+from dtms_service.ledger.codec import INSTANCE, OWN, Row, event_of, intent_of, trade_of
+from dtms_service.ledger.marker import marker_of
+from dtms_service.ledger.seal import seal_of
 from dtms_service.ledger.tables import EVENTS, INTENTS, META, TRADES
 from dtms_service.ledger.writer import InlineWriter, ThreadedWriter, Writer
 
@@ -40,18 +42,23 @@ class SqlLedger:
         self.path = path
         self._writer = writer
         self._reader: AsyncEngine | None = None
+        self._files = database.files_of(path)
+        self._identity = database.identity(self._files)
 
     @classmethod
-    async def open(cls, url: str, *, draw: Callable[[int], int], inline: bool = False) -> SqlLedger:
+    async def open(
+        cls, url: str, *, draw: Callable[[int], int], inline: bool = False, marker: Path | None = None
+    ) -> SqlLedger:
         """Open or create the database of an SQLAlchemy URL, whatever SQLite driver it names, at the newest tables.
 
-        ``draw(n)`` returns a random number below ``n`` (asked once, for the instance of a new database). ``inline``
-        does all work on the calling loop, without a thread. Raises `StorageFailed` with a sentence and nothing
-        changed when the file cannot serve (a folder, no database, damaged, made by a newer version), and
-        `StorageBusy` when another process holds it.
+        ``draw(n)`` returns a random number below ``n`` (asked for a new or restored database). ``inline`` does all
+        work on the calling loop, without a thread. ``marker`` is the file that says whether a ledger was used here
+        before, by default one beside the database. Raises `StorageFailed` with a sentence and nothing changed when the
+        file cannot serve (a folder, no database, damaged, made by a newer version, missing or older where a ledger was
+        used before), and `StorageBusy` when another process holds it.
         """
         path = database.path_of(url)
-        opened = partial(_open_writer, path, draw)
+        opened = partial(_open_writer, path, draw, marker or marker_of(path))
         if inline:
             writer: InlineWriter | ThreadedWriter = await InlineWriter.start(opened)
         else:
@@ -92,6 +99,17 @@ class SqlLedger:
                 raise database.read_error(error) from error
         return found[::-1] if newest else found
 
+    def look(self) -> None:
+        """Is it still there, and still written? Raises `StorageFailed` when a file was replaced or a commit failed."""
+        if self._writer.failure is not None:
+            raise StorageFailed(self._writer.failure.detail)
+        try:
+            intact = database.identity(self._files) == self._identity
+        except OSError as error:
+            raise StorageFailed(f"{self.path} or its log is gone: {error}") from error
+        if not intact:
+            raise StorageFailed(f"{self.path} or its log was replaced while the service ran")
+
     async def close(self) -> None:
         """Finish what was handed over, then close. Afterwards commits raise `StorageBusy`."""
         if self._reader is not None:
@@ -106,13 +124,19 @@ class SqlLedger:
         return self._reader
 
 
-def _open_writer(path: Path, draw: Callable[[int], int]) -> Writer:
-    return Writer(path, database.connect(path, draw))
+def _open_writer(path: Path, draw: Callable[[int], int], marker: Path) -> Writer:
+    connection = database.connect(path, draw, marker=marker)
+    try:
+        return Writer(path, connection, marker)
+    except OSError as error:
+        database.close(connection)
+        raise StorageFailed(f"{path} or {marker} went away while it was opened: {error}") from error
 
 
 def _load(connection: Connection) -> Recorded:
     facts = {row.name: row.value for row in connection.execute(select(META))}
-    instance = int(facts.pop(INSTANCE))
+    seal_of(facts)
+    instance = int(facts[INSTANCE])
     final = TRADES.c.state.in_([state for state in TradeState if state.final])
     ended_at = func.coalesce(TRADES.c.closed_at, TRADES.c.registered_at)
     live = select(TRADES).where(~final)
@@ -131,7 +155,7 @@ def _load(connection: Connection) -> Recorded:
         last_magic_sequence=0 if last_magic is None else magic.sequence_of(last_magic, instance) or 0,
         last_event_sequence=connection.execute(select(func.max(EVENTS.c.sequence))).scalar() or 0,
         instance=instance,
-        facts=facts,
+        facts={name: value for name, value in facts.items() if name not in OWN},
     )
 
 

@@ -1,6 +1,6 @@
 """The tables: what is a column is what queries ask for; the whole value is in ``body``.
 
-``digest`` is the SHA-256 of ``body`` as stored, because SQLite has no checksums of its own. Types and indexes hold on
+``digest`` is the SHA-256 of the rest of the row, because SQLite has no checksums of its own. Types and indexes hold on
 PostgreSQL too.
 """
 
@@ -32,7 +32,7 @@ META = Table(
     Column("name", String, primary_key=True),
     Column("value", Text, nullable=False),
 )
-"""Facts about the service itself, and ``instance``: three digits of every magic, drawn for a new database."""
+"""Facts about the service itself, and the ledger's own (``codec.OWN``)."""
 
 TRADES = Table(
     "trades",
@@ -88,6 +88,7 @@ EVENTS = Table(
     Column("trade_id", _Number),
     Column("ticket", _Number),
     Column("body", Text, nullable=False),
+    Column("digest", String(64), nullable=False),
     Index("events_of_trade", "trade_id", "sequence"),
     Index("events_of_kind", "kind", "sequence"),
 )

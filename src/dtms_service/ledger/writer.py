@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, Table, func, insert, select
 from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from dtms_service.domain.errors import DtmsError, Invalid, StorageBusy, StorageFailed
 from dtms_service.domain.record import Batch
 from dtms_service.ledger import database
-from dtms_service.ledger.codec import Row, Rows, rows_of
+from dtms_service.ledger.codec import LINEAGE, SEAL, Row, Rows, numbered, rows_of
+from dtms_service.ledger.marker import Mark, Marker
+from dtms_service.ledger.seal import Seal, facts_digest, facts_in, key_of, seal_of
 from dtms_service.ledger.tables import EVENTS, INTENTS, META, TRADES, upsert
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Read: TypeAlias = Callable[[Connection], T]
@@ -34,9 +40,10 @@ _OWN_FAULT = (IntegrityError, DataError, ProgrammingError, OverflowError)
 class Writer:
     """Commits batches on one connection. After a commit of unknown outcome it stops for good: ``failure`` says why."""
 
-    def __init__(self, path: Path, connection: Connection) -> None:
+    def __init__(self, path: Path, connection: Connection, marker: Path) -> None:
         self.failure: StorageFailed | None = None
         self._connection = connection
+        self._raw = database.raw_of(connection)
         # Compiled once and given to the driver as text: for 1,000 rows that is a third of the time of Core's own way.
         dialect = connection.dialect
         upserts = [upsert(table, dialect.name) for table in (META, TRADES, INTENTS)]
@@ -44,8 +51,12 @@ class Writer:
         self._meta, self._trades, self._intents, self._events = texts
         with connection.begin():
             self._last = connection.execute(select(func.max(EVENTS.c.sequence))).scalar() or 0
+            self._facts: dict[str, str] = facts_in(self._raw)
+            self._version = self._foreign_writes()
+        self._seal = seal_of(self._facts)
         self._files = database.files_of(path)
         self._identity = database.identity(self._files)
+        self._marker = Marker(marker)
 
     def commit(self, batches: Sequence[Batch]) -> list[int | DtmsError]:
         """All batches in one transaction; per batch the sequence of its last event, or why it was not stored.
@@ -76,8 +87,12 @@ class Writer:
             return database.read_error(error)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection and the marker."""
         database.close(self._connection)
+        try:
+            self._marker.close()
+        except OSError:
+            log.warning("marker_not_synced", exc_info=True)
 
     def _commit(self, group: Sequence[Rows]) -> list[int | DtmsError]:
         if self.failure is not None:
@@ -90,30 +105,69 @@ class Writer:
             if len(group) > 1:
                 return [answer for rows in group for answer in self._commit([rows])]
             return [Invalid(f"The batch contradicts the ledger, nothing was written: {getattr(error, 'orig', error)}")]
-        except (SQLAlchemyError, OSError) as error:
-            answer = database.commit_error(error)
+        except (SQLAlchemyError, sqlite3.Error, OSError, StorageFailed) as error:
+            answer = error if isinstance(error, StorageFailed) else database.commit_error(error)
             if isinstance(answer, StorageFailed):
                 self.failure = answer
             return [answer] * len(group)
 
     def _store(self, group: Sequence[Rows]) -> list[int]:
         last, answers = self._last, []
-        events: list[Row] = []
+        merged = Rows()
         for rows in group:
+            merged.facts.extend(rows.facts)
+            merged.trades.extend(rows.trades)
+            merged.intents.extend(rows.intents)
             for row in rows.events:
                 last += 1
-                events.append({"sequence": last, **row})
+                merged.events.append(numbered(row, last))
             answers.append(last)
+        facts = self._facts | {row["name"]: row["value"] for row in merged.facts}
         with self._connection.begin():
-            self._execute(self._meta, [row for rows in group for row in rows.facts])
-            self._execute(self._trades, [row for rows in group for row in rows.trades])
-            self._execute(self._intents, [row for rows in group for row in rows.intents])
-            self._execute(self._events, events)
+            if self._foreign_writes() != self._version:
+                raise StorageFailed(
+                    "Another program has written into the ledger. Start again: it is checked as a whole"
+                )
+            seal = self._sealed(merged, facts)
+            self._execute(self._meta, merged.facts)
+            self._raw.execute("UPDATE meta SET value = ? WHERE name = ?", (seal.text(), SEAL))
+            self._execute(self._trades, merged.trades)
+            self._execute(self._intents, merged.intents)
+            self._execute(self._events, merged.events)
         if database.identity(self._files) != self._identity:
             message = f"{self._files[0]} or its log was replaced while the service ran"
             raise OSError(message)
-        self._last = last
+        self._last, self._facts, self._seal = last, facts, seal
+        self._mark()
         return answers
+
+    def _sealed(self, rows: Rows, facts: Mapping[str, str]) -> Seal:
+        """The seal over what there will be after ``rows`` are stored; reads the digests of those they replace."""
+        sums = dict(self._seal.sums)
+        for table, new in ((TRADES, rows.trades), (INTENTS, rows.intents), (EVENTS, rows.events)):
+            if new:
+                key = key_of(table)
+                written = {row[key]: row["digest"] for row in new}  # of two in one group the later stays
+                replaced = [] if table is EVENTS else self._digests(table, written)
+                sums[table.name] = sums[table.name].changed(written.values(), replaced)
+        return Seal(self._seal.commits + 1, facts_digest(facts) if rows.facts else self._seal.facts, sums)
+
+    def _digests(self, table: Table, keys: Iterable[int]) -> list[str]:
+        """Digests of those rows that exist. Past Core: with it a commit of one row took a third longer."""
+        wanted = ",".join(str(int(key)) for key in keys)
+        text = f"SELECT digest FROM {table.name} WHERE {key_of(table)} IN ({wanted})"  # noqa: S608 -- numbers, and names of ours
+        return [digest for (digest,) in self._raw.execute(text)]
+
+    def _foreign_writes(self) -> int:
+        """A number that changes when another connection has written; it may be asked inside a transaction only."""
+        (version,) = self._raw.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
+    def _mark(self) -> None:
+        try:
+            self._marker.write(Mark(self._facts[LINEAGE], self._seal.commits))
+        except OSError:  # the commit is on disk; a marker that is behind only sees less
+            log.warning("marker_not_written", exc_info=True)
 
     def _execute(self, text: str, rows: list[Row]) -> None:
         if rows:
