@@ -47,9 +47,9 @@ async def test_quotes_that_stop_in_a_market_that_was_open_a_week_ago_are_told_on
 
 
 async def test_a_weekend_is_no_quiet_feed(tmp_path: Path) -> None:
-    world = await open_world(tmp_path, begins="2026-03-20T15:00:00Z")  # a Friday
+    world = await open_world(tmp_path, begins="2026-03-20T18:00:00Z")  # a Friday; the market closes at 22:00
     await world.protect(1)
-    await world.advance(2 * 86_400)
+    await world.advance(12 * 3600)
     assert "feed_quiet" not in await alerts(world)
     await world.close()
 
