@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -17,8 +18,10 @@ from rich.table import Table
 from dtms_client.errors import DtmsClientError
 from dtms_client.sync import DtmsClient
 from dtms_service import demo
+from dtms_service.app import keeping
 from dtms_service.app.leaving import FAILED, MISCONFIGURED, Exit
 from dtms_service.app.serve import Plan, run
+from dtms_service.ledger.copies import Verified
 from dtms_service.settings.loading import Loaded, Misconfigured, load
 from dtms_service.settings.tree import Settings, leaves, value_of
 
@@ -30,6 +33,9 @@ application = typer.Typer(
 )
 config = typer.Typer(help="What DTMS is told to do, and where each value comes from.", no_args_is_help=True)
 application.add_typer(config, name="config")
+
+db = typer.Typer(help="The ledger's file: copy it, look through it, put a copy back.", no_args_is_help=True)
+application.add_typer(db, name="db")
 
 File = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="TOML file instead of DTMS_CONFIG or config/dtms.toml.")
@@ -118,6 +124,55 @@ def config_check(*, file: File = None) -> None:
     loaded = _loaded(file, {})
     files = sorted({origin for origin in loaded.origins.values() if origin.endswith(".toml")})
     typer.echo(f"the configuration is right ({', '.join(files) or 'no file'}, {len(loaded.origins)} values set)")
+
+
+@db.command("backup")
+def db_backup(
+    path: Annotated[Path, typer.Argument(help="A new file, or a folder: then the copy gets a dated name.")],
+    *,
+    file: File = None,
+    as_json: Json = False,
+) -> None:
+    """Copy the ledger, while the service runs or not, and verify the copy."""
+    _tell(keeping.back_up(_loaded(file, {}).settings, path), as_json=as_json)
+
+
+@db.command("verify")
+def db_verify(
+    path: Annotated[Path | None, typer.Argument(help="A copy; without it, the ledger of the settings.")] = None,
+    *,
+    file: File = None,
+    as_json: Json = False,
+) -> None:
+    """Read every row and say whether all is as it was committed. Nothing is changed."""
+    _tell(keeping.verify(_loaded(file, {}).settings, path), as_json=as_json)
+
+
+@db.command("restore")
+def db_restore(
+    path: Annotated[Path, typer.Argument(help="The copy.")], *, file: File = None, as_json: Json = False
+) -> None:
+    """Put a copy in the ledger's place; the service must not run. The replaced ledger is kept beside it."""
+    restored, kept = keeping.restore(_loaded(file, {}).settings, path)
+    _tell(restored, as_json=as_json, kept=str(kept) if kept is not None else None)
+
+
+@db.command("upgrade")
+def db_upgrade(*, file: File = None, as_json: Json = False) -> None:
+    """Bring the ledger up to date without starting the service, which would do the same; a copy is kept."""
+    _tell(keeping.upgrade(_loaded(file, {}).settings), as_json=as_json)
+
+
+def _tell(found: Verified, *, as_json: bool, **more: str | None) -> None:
+    if as_json or not sys.stdout.isatty():
+        typer.echo(json.dumps({**asdict(found), "path": str(found.path), **more}))
+        return
+    rows = f"{found.trades} trades, {found.intents} intents, {found.events} events"
+    sealed = f"commit {found.commits}" if found.sealed else f"step {found.step}, without a seal: start the service once"
+    typer.echo(f"{found.path}: sound; {rows}; {sealed}")
+    for name, value in more.items():
+        if value is not None:
+            typer.echo(f"{name}: {value}")
 
 
 def _loaded(file: Path | None, chosen: dict[str, Any]) -> Loaded:

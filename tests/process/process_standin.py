@@ -125,7 +125,7 @@ async def _close_ledger() -> None:
 
 
 def build(settings: Settings) -> Parts:
-    return Parts(Standin(settings.mode), None, _close_ledger)
+    return Parts(Standin(settings.mode), None, _close_ledger, lambda: None)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Protocol
 
 from starlette.types import ASGIApp
@@ -17,23 +18,26 @@ from dtms_service.api.app import make_app
 from dtms_service.api.doors import Access
 from dtms_service.api.limits import RateLimit
 from dtms_service.api.security import Scope, Token, Tokens
-from dtms_service.app.leaving import LOCK_HELD, Exit
+from dtms_service.app.keeping import marker
+from dtms_service.app.locks import claimed, ledger_lock
 from dtms_service.clock import FactorClock, SteppedClock, SystemClock, chance, new_id
 from dtms_service.domain.errors import NotAccepting
 from dtms_service.domain.record import Batch, Recorded
 from dtms_service.domain.trade import Event
-from dtms_service.domain.values import Account
 from dtms_service.engine.authority import Authority
 from dtms_service.engine.dtms import Dtms, Rules
 from dtms_service.engine.ports import Clock, Ledger, SimulatedMarket
 from dtms_service.ledger.store import SqlLedger
-from dtms_service.lock import Held, Lock, account_lock
 from dtms_service.settings.tree import Settings, is_loopback
 from dtms_service.terminal.gateway import Gateway
 from dtms_service.terminal.process import ProcessLink
 from dtms_service.terminal.simulator import SimulatorControl
 
+log = logging.getLogger(__name__)
+
 ROOM = "dtms_service.terminal"
+RESERVE = 8 * 1024 * 1024
+"""Bytes set aside for the day the disk is full (``reliability.md`` 12): some hundred commits."""
 FIRST_TICK_S = 0.2
 """Between looks for the first quote of a symbol just selected: a terminal shows zeros for up to 2 s."""
 
@@ -61,14 +65,16 @@ class Parts:
     engine: Engine
     simulator: SimulatedMarket | None
     close_ledger: Callable[[], Awaitable[None]]
+    look_at_ledger: Callable[[], None]
+    """Raises ``StorageFailed`` once a commit has failed, or a file of the ledger is gone."""
 
 
 class LateLedger:
     """A ledger that is opened by its first ``load``: by then the service answers, and says that it is not ready."""
 
-    def __init__(self, opener: Callable[[], Awaitable[Ledger]]) -> None:
+    def __init__(self, opener: Callable[[], Awaitable[SqlLedger]]) -> None:
         self._opener = opener
-        self._ledger: Ledger | None = None
+        self._ledger: SqlLedger | None = None
 
     async def load(self) -> Recorded:
         """Open, bring the tables up to date, read the state to start from."""
@@ -91,6 +97,11 @@ class LateLedger:
     ) -> tuple[Event, ...]:
         """Stored events."""
         return await self._open().events(kind=kind, trade_id=trade_id, since=since, limit=limit, newest=newest)
+
+    def look(self) -> None:
+        """Is it still there, and still written? Raises ``StorageFailed``."""
+        if self._ledger is not None:
+            self._ledger.look()
 
     async def close(self) -> None:
         """Close it if it was opened."""
@@ -153,14 +164,11 @@ def link_of(settings: Settings) -> ProcessLink:
     return ProcessLink(f"{ROOM}.simulated.backend", options)
 
 
-def _claimed(folder: Path, account: Account) -> Lock:
-    """Hold the account for the life of this process (R33); the lock is let go by its end. Raises `Exit`."""
-    try:
-        return account_lock(folder, account.login, account.server)
-    except Held as held:
-        who = f"process {held.pid}" if held.pid else "another process"
-        sentence = f"{who} already guards this account. Try: dtms status, or stop that service first"
-        raise Exit(LOCK_HELD, sentence) from held
+async def _opened(settings: Settings, draw: Callable[[int], int]) -> SqlLedger:
+    ledger_lock(settings)
+    opened = await SqlLedger.open(settings.ledger.url, draw=draw, marker=marker(settings), reserve=RESERVE)
+    log.info("ledger_opened", extra={"file": str(opened.path), "sqlite": sqlite3.sqlite_version})
+    return opened
 
 
 async def _short_pause() -> None:
@@ -170,7 +178,7 @@ async def _short_pause() -> None:
 def build(settings: Settings) -> Parts:
     """The real service: terminal, ledger, clock and engine."""
     chances = chance()
-    ledger = LateLedger(lambda: SqlLedger.open(settings.ledger.url, draw=chances.randrange))
+    ledger = LateLedger(lambda: _opened(settings, chances.randrange))
     rules = Rules(
         mode=settings.mode,
         parameters=settings.engine,
@@ -194,6 +202,6 @@ def build(settings: Settings) -> Parts:
         rules=rules,
         jitter=chances.random,
         simulator=simulator,
-        claim=None if simulated else partial(_claimed, settings.machine_dir),
+        claim=None if simulated else partial(claimed, settings.machine_dir),
     )
-    return Parts(engine, simulator, ledger.close)
+    return Parts(engine, simulator, ledger.close, ledger.look)

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from dtms_service import logs
 from dtms_service.app.build import Parts, build, web
 from dtms_service.app.ingest import ingest
-from dtms_service.app.leaving import DONE, FAILED, LOCK_HELD, MISCONFIGURED, STORAGE_FAILED, Exit
+from dtms_service.app.leaving import DONE, FAILED, MISCONFIGURED, STORAGE_FAILED, Exit
+from dtms_service.app.locks import state_lock
 from dtms_service.app.loops import new_event_loop
 from dtms_service.app.server import Server, on_signals
 from dtms_service.app.sockets import listening
@@ -23,13 +24,14 @@ from dtms_service.app.watchdog import Watchdog, leave_at_once
 from dtms_service.clock import new_id
 from dtms_service.domain.errors import Invalid, StorageBusy, StorageFailed
 from dtms_service.engine.readiness import Phase
-from dtms_service.lock import NAME, Held, Lock
 from dtms_service.settings.tree import Settings
 
 log = logging.getLogger(__name__)
 
 STOP_S = 25.0
 """Longest wait for the present cycle: an order may take 20 s (R19), and its reply is worth waiting for."""
+LOOK_S = 1.0
+"""Between two looks at the ledger's files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ async def serve(settings: Settings, plan: Plan) -> int:
     """The service's whole life on the running loop."""
     ending = asyncio.Event()
     on_signals(ending.set)
-    with _sole_authority(settings):
+    with state_lock(settings):
         secrets = [settings.api.token.get_secret_value()] if settings.api.token else []
         logs.start(settings.logs.level, settings.state_dir / "logs", secrets)
         sockets = listening(settings.api.host, settings.api.port)
@@ -72,21 +74,6 @@ async def serve(settings: Settings, plan: Plan) -> int:
     return DONE
 
 
-def _sole_authority(settings: Settings) -> Lock:
-    path = settings.state_dir / NAME
-    try:
-        return Lock(path)
-    except Held as held:
-        who = f"process {held.pid}" if held.pid else "another process"
-        sentence = f"{who} already serves {path.parent}. Try: dtms status, or set DTMS_STATE_DIR to another folder"
-        raise Exit(LOCK_HELD, sentence) from held
-    except OSError as error:
-        sentence = (
-            f"the state folder {path.parent} cannot be used: {error}. Try: set DTMS_STATE_DIR to a folder of yours"
-        )
-        raise Exit(STORAGE_FAILED, sentence) from error
-
-
 async def _live(
     parts: Parts, settings: Settings, plan: Plan, ending: asyncio.Event, serving: asyncio.Task[None]
 ) -> None:
@@ -94,6 +81,7 @@ async def _live(
     tasks = [
         asyncio.create_task(_watch(parts, plan), name="engine"),
         asyncio.create_task(ingest(parts.engine, settings.spool.folders, settings.api.port), name="spool"),
+        asyncio.create_task(_watch_ledger(parts), name="ledger"),
         asyncio.create_task(ending.wait(), name="signal"),
     ]
     try:
@@ -110,7 +98,7 @@ async def _live(
                 FAILED, f"{' and '.join(reasons)} ended by itself. Try: the log in {settings.state_dir / 'logs'}"
             )
     except (StorageFailed, StorageBusy) as error:
-        sentence = f"storage failed: {error.detail}. Try: check the disk and ledger.url, then start again"
+        sentence = f"storage failed: {error.detail}. Try: dtms db verify, then start again, or dtms db restore FILE"
         raise Exit(STORAGE_FAILED, sentence) from error
     except Invalid as error:  # the terminal cannot be opened as it was described: no such bars, no such program
         raise Exit(MISCONFIGURED, f"{error.detail}. Try: dtms config show") from error
@@ -127,6 +115,13 @@ async def _watch(parts: Parts, plan: Plan) -> None:
     if plan.when_ready is not None:
         threading.Thread(target=plan.when_ready, name="when_ready", daemon=True).start()
     await parts.engine.run()
+
+
+async def _watch_ledger(parts: Parts) -> None:
+    """End the service when storage failed during a request, or a file was deleted while nothing was written."""
+    while True:
+        await asyncio.sleep(LOOK_S)
+        parts.look_at_ledger()
 
 
 async def _stop(parts: Parts, server: Server, serving: asyncio.Task[None]) -> None:

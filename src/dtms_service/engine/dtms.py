@@ -122,6 +122,8 @@ class Dtms:
 
     def report(self) -> Report:
         """Readiness now."""
+        busy = self._record.busy
+        self.readiness.writing(Reason(busy.code, busy.detail) if busy is not None else None)
         return self.readiness.report(self._clock.now(), self._cadence.period(self.book))
 
     def protected(self, trade: Trade) -> bool:
@@ -315,6 +317,8 @@ class Dtms:
                 await self._pin(result.account)
             await self._operating.look_for_silence()
         self._note(result)
+        if self._record.busy is not None:  # not one commit in this cycle was taken, perhaps none was wanted
+            await self._record.probe()
         return result
 
     def _note(self, result: CycleResult) -> None:

@@ -67,6 +67,7 @@ class Readiness:
         self.phase = Phase.STARTING
         self.account: Account | None = None
         self._ledger: Reason | None = Reason("ledger_closed", "the ledger is not open yet")
+        self._writing: Reason | None = None
         self._terminal: Reason | None = Reason("terminal_not_connected", "the terminal is not connected yet")
         self._trading: Reason | None = None
         self._engine: Reason | None = Reason("not_reconciled", "no cycle has been completed since the start")
@@ -86,6 +87,10 @@ class Readiness:
     def ledger(self, reason: Reason | None) -> None:
         """The ledger works (None) or why not."""
         self._ledger = reason
+
+    def writing(self, reason: Reason | None) -> None:
+        """The last commit was taken (None), or why not; registrations are tried all the same."""
+        self._writing = reason
 
     def terminal(self, reason: Reason | None) -> None:
         """The terminal answers and is the expected account (None), or why not."""
@@ -112,7 +117,7 @@ class Readiness:
         stale = age is not None and age > INTERVALS * period
         heartbeat = Reason("cycle_too_old", f"the last completed cycle is {age:.0f} s old") if stale else None
         parts = {
-            "ledger": self._ledger,
+            "ledger": self._ledger or self._writing,
             "terminal": self._terminal or self._trading,
             "engine": self._engine,
             "monitor": self._monitor or heartbeat,

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from dtms_service.domain import magic
 from dtms_service.domain.control import Control, News, Standing
+from dtms_service.domain.errors import StorageBusy
 from dtms_service.domain.record import Batch
 from dtms_service.domain.trade import Event, Intent, Trade
 from dtms_service.domain.values import Account
@@ -43,6 +44,8 @@ class Record:
         self.standing = Standing()
         """What an operator has ordered; it survives a restart."""
         self.loaded = False
+        self.busy: StorageBusy | None = None
+        """Why the last commit was not taken; None once one was."""
         self.lock = asyncio.Lock()
         """Held by a cycle, and by whoever else changes a trade that exists; new trades need no lock."""
 
@@ -91,7 +94,7 @@ class Record:
         """Commit, then let the book show it. Raises ``StorageBusy`` (nothing happened) or ``StorageFailed``."""
         if not (trades or events or intents or facts):
             return
-        sequence = await self._ledger.commit(Batch(tuple(events), tuple(trades), tuple(intents), facts))
+        sequence = await self._commit(Batch(tuple(events), tuple(trades), tuple(intents), facts))
         first = sequence - len(events) + 1
         stored = [replace(event, sequence=first + n) for n, event in enumerate(events)]
         self.facts = MappingProxyType({**self.facts, **facts})
@@ -109,6 +112,19 @@ class Record:
                     kept[intent.magic] = intent
             book = replace(book, intents=kept)
         self.book = book
+
+    async def probe(self) -> None:
+        """Commit nothing, to learn whether a ledger that was busy takes commits again. Raises as ``write``."""
+        await self._commit(Batch())
+
+    async def _commit(self, batch: Batch) -> int:
+        try:
+            sequence = await self._ledger.commit(batch)
+        except StorageBusy as busy:
+            self.busy = busy
+            raise
+        self.busy = None
+        return sequence
 
     async def events(self, *, trade_id: int) -> tuple[Event, ...]:
         """Every event of a trade, oldest first."""

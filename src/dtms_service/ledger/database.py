@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -71,7 +72,7 @@ def connect(path: Path, draw: Callable[[int], int], scripts: str = SCRIPTS, mark
             _identify(connection, draw, marker, used)
         except (SQLAlchemyError, sqlite3.Error, CommandError, OSError) as error:
             sentence = f"{path} cannot be opened as the ledger, nothing was deleted"
-            raise _meaning(error, sentence) from error
+            raise meaning(error, sentence) from error
         undo.pop_all()
     return connection
 
@@ -128,21 +129,26 @@ def commit_error(error: Exception) -> DtmsError:
     and the transaction cannot come back at the next start. After anything else only the disk knows, hence
     `StorageFailed`: a commit that answered EIO was there after a restart (``reliability.md`` T7).
     """
-    return _meaning(error, "A commit failed and may or may not be on disk")
+    return meaning(error, "A commit failed and may or may not be on disk")
 
 
 def read_error(error: Exception) -> DtmsError:
     """The same for a read: `StorageBusy` or `StorageFailed`."""
-    return _meaning(error, "The ledger cannot be read")
+    return meaning(error, "The ledger cannot be read")
 
 
-def _meaning(error: Exception, sentence: str) -> DtmsError:
-    code = _code(error)
-    if code in {_BUSY, _LOCKED}:
+def meaning(error: Exception, sentence: str) -> DtmsError:
+    """`StorageBusy` for a lock or a full disk, `StorageFailed` beginning with ``sentence`` for anything else."""
+    if _code(error) in {_BUSY, _LOCKED}:
         return StorageBusy()
-    if code == _FULL:
+    if is_full(error):
         return StorageBusy(f"The disk of the database is full; nothing was written ({_cause(error)})")
     return StorageFailed(f"{sentence}: {_cause(error)}")
+
+
+def is_full(error: Exception) -> bool:
+    """True when there is no space left."""
+    return _code(error) == _FULL or getattr(error, "errno", None) == errno.ENOSPC
 
 
 def files_of(path: Path) -> tuple[Path, Path]:
@@ -239,7 +245,8 @@ def _migrate(path: Path, connection: Connection, scripts: str) -> None:
     raw = raw_of(connection)
     current, newest = _revision(path, raw), _steps(scripts)[0]
     if current is not None and current != newest:
-        copy_to(raw, path.with_name(f"{path.name}.before-{newest}.bak"))
+        with durable(path.with_name(f"{path.name}.before-{newest}.bak")) as part:
+            copy_into(raw, part)
     _set_up(path, raw)
     if current != newest:
         config = _config(scripts)
@@ -281,13 +288,13 @@ def _set_up(path: Path, raw: sqlite3.Connection) -> None:
     raw.execute("PRAGMA synchronous=FULL")
 
 
-def copy_to(raw: sqlite3.Connection, target: Path) -> None:
-    """Copy the whole database, as it is at this moment, to ``target``: complete and on disk, or not at all.
+def copy_into(raw: sqlite3.Connection, target: Path) -> None:
+    """Copy the whole database, as it is at this moment, into a new file.
 
     The copy has no instance: whoever restores it gets a new one, because the magics after it are at the broker
-    already (R20). Raises `sqlite3.Error` and OSError.
+    already (R20). Raises `sqlite3.Error`.
     """
-    with durable(target) as part, contextlib.closing(sqlite3.connect(part, isolation_level=None)) as copy:
+    with contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:
         raw.backup(copy)
         copy.execute("PRAGMA journal_mode=DELETE")
         copy.execute("BEGIN IMMEDIATE")

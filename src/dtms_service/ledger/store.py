@@ -47,18 +47,25 @@ class SqlLedger:
 
     @classmethod
     async def open(
-        cls, url: str, *, draw: Callable[[int], int], inline: bool = False, marker: Path | None = None
+        cls,
+        url: str,
+        *,
+        draw: Callable[[int], int],
+        inline: bool = False,
+        marker: Path | None = None,
+        reserve: int = 0,
     ) -> SqlLedger:
         """Open or create the database of an SQLAlchemy URL, whatever SQLite driver it names, at the newest tables.
 
         ``draw(n)`` returns a random number below ``n`` (asked for a new or restored database). ``inline`` does all
         work on the calling loop, without a thread. ``marker`` is the file that says whether a ledger was used here
-        before, by default one beside the database. Raises `StorageFailed` with a sentence and nothing changed when the
+        before, by default one beside the database. ``reserve`` bytes of disk are set aside for the day it is full.
+        Raises `StorageFailed` with a sentence and nothing changed when the
         file cannot serve (a folder, no database, damaged, made by a newer version, missing or older where a ledger was
         used before), and `StorageBusy` when another process holds it.
         """
         path = database.path_of(url)
-        opened = partial(_open_writer, path, draw, marker or marker_of(path))
+        opened = partial(_open_writer, path, draw, marker or marker_of(path), reserve)
         if inline:
             writer: InlineWriter | ThreadedWriter = await InlineWriter.start(opened)
         else:
@@ -124,10 +131,10 @@ class SqlLedger:
         return self._reader
 
 
-def _open_writer(path: Path, draw: Callable[[int], int], marker: Path) -> Writer:
+def _open_writer(path: Path, draw: Callable[[int], int], marker: Path, reserve: int) -> Writer:
     connection = database.connect(path, draw, marker=marker)
     try:
-        return Writer(path, connection, marker)
+        return Writer(path, connection, marker, reserve)
     except OSError as error:
         database.close(connection)
         raise StorageFailed(f"{path} or {marker} went away while it was opened: {error}") from error

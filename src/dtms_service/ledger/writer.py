@@ -24,6 +24,7 @@ from dtms_service.domain.record import Batch
 from dtms_service.ledger import database
 from dtms_service.ledger.codec import LINEAGE, SEAL, Row, Rows, numbered, rows_of
 from dtms_service.ledger.marker import Mark, Marker
+from dtms_service.ledger.reserve import Reserve
 from dtms_service.ledger.seal import Seal, facts_digest, facts_in, key_of, seal_of
 from dtms_service.ledger.tables import EVENTS, INTENTS, META, TRADES, upsert
 
@@ -40,7 +41,7 @@ _OWN_FAULT = (IntegrityError, DataError, ProgrammingError, OverflowError)
 class Writer:
     """Commits batches on one connection. After a commit of unknown outcome it stops for good: ``failure`` says why."""
 
-    def __init__(self, path: Path, connection: Connection, marker: Path) -> None:
+    def __init__(self, path: Path, connection: Connection, marker: Path, reserve: int = 0) -> None:
         self.failure: StorageFailed | None = None
         self._connection = connection
         self._raw = database.raw_of(connection)
@@ -57,6 +58,9 @@ class Writer:
         self._files = database.files_of(path)
         self._identity = database.identity(self._files)
         self._marker = Marker(marker)
+        self._reserve = Reserve(path, reserve)
+        if reserve:
+            self._reserve.keep()
 
     def commit(self, batches: Sequence[Batch]) -> list[int | DtmsError]:
         """All batches in one transaction; per batch the sequence of its last event, or why it was not stored.
@@ -106,10 +110,16 @@ class Writer:
                 return [answer for rows in group for answer in self._commit([rows])]
             return [Invalid(f"The batch contradicts the ledger, nothing was written: {getattr(error, 'orig', error)}")]
         except (SQLAlchemyError, sqlite3.Error, OSError, StorageFailed) as error:
-            answer = error if isinstance(error, StorageFailed) else database.commit_error(error)
-            if isinstance(answer, StorageFailed):
-                self.failure = answer
-            return [answer] * len(group)
+            return self._commit(group) if self._given_space(error) else [self._meaning(error)] * len(group)
+
+    def _given_space(self, error: Exception) -> bool:
+        return database.is_full(error) and self._reserve.release()
+
+    def _meaning(self, error: Exception) -> DtmsError:
+        answer = error if isinstance(error, StorageFailed) else database.commit_error(error)
+        if isinstance(answer, StorageFailed):
+            self.failure = answer
+        return answer
 
     def _store(self, group: Sequence[Rows]) -> list[int]:
         last, answers = self._last, []

@@ -1,0 +1,116 @@
+"""Copies of a ledger: taken while it is in use, looked through, and put back."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dtms_service.domain.errors import StorageFailed
+from dtms_service.ledger import codec, database
+from dtms_service.ledger.marker import durable, read, sync_folder
+from dtms_service.ledger.seal import name_of, rows_in
+from dtms_service.ledger.tables import EVENTS, INTENTS, TRADES
+
+_READERS = {TRADES: codec.trade_of, INTENTS: codec.intent_of, EVENTS: codec.event_of}
+_BELONG = (INTENTS, EVENTS)
+"""Whose ``trade_id`` must be the number of a trade that exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A sound ledger and what is in it."""
+
+    path: Path
+    step: str
+    """Step of its tables; an older one than this version's is brought up to date by the next start."""
+    sealed: bool
+    """False for tables of the first step, which have no seal: nothing would show that a row is missing."""
+    commits: int
+    trades: int
+    intents: int
+    events: int
+
+
+def verify(path: Path, marker: Path | None = None) -> Verified:
+    """Read every row of a ledger, in use or not, and change nothing.
+
+    The file is sound; each row has its digest and can be read; the rows are those of the last commit; each intent and
+    event belongs to a trade that exists; with ``marker``, it is the ledger that was used there, up to its last commit.
+    Raises `StorageFailed` with the first thing that is wrong, `StorageBusy` when it is locked.
+    """
+    with _told(path):
+        if not path.is_file():
+            raise StorageFailed(f"{path} is no file")
+        place = (marker, read(marker)) if marker is not None else None
+        seal = database.look(path, place=place, whole=True)
+        with contextlib.closing(database.read_only(path)) as raw:
+            raw.execute("BEGIN")
+            step = str(raw.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+            if seal is not None:
+                _check_meaning(raw)
+            counts = [raw.execute(f"SELECT count(*) FROM {table.name}").fetchone()[0] for table in _READERS]  # noqa: S608 -- names of ours
+    return Verified(path, step, seal is not None, seal.commits if seal is not None else 0, *counts)
+
+
+def back_up(path: Path, target: Path) -> Verified:
+    """Copy a ledger, in use or not, to a new file; verified before it takes its name, which is its last step.
+
+    Raises `StorageFailed` when the target exists, or the copy is not sound: then there is no target.
+    """
+    with _told(path):
+        if not path.is_file():
+            raise StorageFailed(f"{path} is no file, there is nothing to copy")
+        if target.exists():
+            raise StorageFailed(f"{target} exists already and was not touched; give another name, or a folder")
+        with durable(target) as part:
+            with contextlib.closing(database.read_only(path)) as raw:
+                database.copy_into(raw, part)
+            verify(part)
+    return verify(target)
+
+
+def restore(source: Path, path: Path, kept: Path) -> Verified:
+    """Put a copy of the ledger ``source`` in the place of ``path``; what was there is kept as ``kept``.
+
+    Nobody may have ``path`` open. The next start gives the restored ledger an instance and a marker of its own (R20).
+    Cut short at any moment, either the old ledger is there, or none, and then no start takes that for an empty one.
+    Raises `StorageFailed` with nothing changed when the source is not sound.
+    """
+    with _told(path):
+        if path.exists() and source.exists() and source.samefile(path):
+            raise StorageFailed(f"{source} is the ledger itself")
+        verify(source)
+        with durable(path) as part:
+            with contextlib.closing(database.read_only(source)) as raw:
+                database.copy_into(raw, part)
+            verify(part)
+            for suffix in ("-wal", ""):  # never a database beside the log of another
+                old = path.with_name(path.name + suffix)
+                if old.exists():
+                    old.rename(kept.with_name(kept.name + suffix))
+            path.with_name(path.name + "-shm").unlink(missing_ok=True)
+            sync_folder(path.parent)
+    return verify(path)
+
+
+def _check_meaning(raw: sqlite3.Connection) -> None:
+    for table, reader in _READERS.items():
+        for row in rows_in(raw, table):
+            reader(row)
+    for table in _BELONG:
+        lost = f"SELECT * FROM {table.name} WHERE trade_id NOT IN (SELECT trade_id FROM trades) LIMIT 1"  # noqa: S608 -- names of ours
+        names = [column.name for column in table.columns]
+        for row in raw.execute(lost):
+            found = dict(zip(names, row, strict=True))
+            raise StorageFailed(f"{name_of(found, table)} belongs to trade {found['trade_id']}, which is not there")
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise database.meaning(error, f"{path} cannot be read or copied") from error
