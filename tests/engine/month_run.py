@@ -41,6 +41,7 @@ class Watch:
     world: World
     tally: Tally
     market: OpenMarket
+    parameters: Parameters = field(default_factory=Parameters)
     broken: list[str] = field(default_factory=list)
     intents: dict[int, Intent] = field(default_factory=dict)
     orders: int = 0
@@ -86,7 +87,7 @@ class Watch:
         self._tell(checks.about_broker(self._held.values(), book.trades))
         waits: dict[tuple[object, ...], float] = {}
         for trade in book.watched.values():
-            self._tell(checks.about_progress(trade, book.intents.values(), now, self.market.seconds, Parameters()))
+            self._tell(checks.about_progress(trade, book.intents.values(), now, self.market.seconds, self.parameters))
             for owed in trade.obligations:
                 if owed.status is ObligationStatus.DUE and owed.waiting is not None:
                     key = (trade.trade_id, owed.kind, owed.created_at, owed.waiting)
@@ -145,6 +146,7 @@ class Setting:
     cycle_s: float = 30.0
     symbols: tuple[str, ...] = ()
     """All of the market when empty."""
+    parameters: Parameters = field(default_factory=Parameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,9 +242,15 @@ async def run(folder: Path, setting: Setting) -> Found:
     opened = OpenMarket(market, symbols, setting.begin - 86_400, min(setting.end, market.ends[1]))
     begins = datetime.fromtimestamp(setting.begin, UTC).isoformat()
     world = await open_world(
-        folder, market=setting.market, seed=setting.seed, begins=begins, cycle_s=setting.cycle_s, link_type=WatchedLink
+        folder,
+        seed=setting.seed,
+        parameters=setting.parameters,
+        begins=begins,
+        cycle_s=setting.cycle_s,
+        market=setting.market,
+        link_type=WatchedLink,
     )
-    watch = Watch(world, Tally(opened.seconds), opened)
+    watch = Watch(world, Tally(opened.seconds), opened, setting.parameters)
     assert isinstance(world.link, WatchedLink)
     world.link.watch = watch
     made, steps = plans(symbols, setting.trades, setting.begin, setting.end, setting.seed)
