@@ -21,10 +21,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "tests" / "engine"), str(ROOT / "scripts")]
 
-from proofs import account, hang, months, reads  # noqa: E402 -- the tests' support is on no path of a script
+from proofs import account, corruption, hang, months, reads  # noqa: E402 -- the tests' support is on no path of a script
 
 PROOFS: dict[str, Callable[[], str | tuple[str, Mapping[str, Any]]]] = {
     "account": account.prove,
+    "corruption": corruption.prove,
     "hang": hang.prove,
     "months": months.prove,
     "reads": reads.prove,

@@ -18,7 +18,7 @@ def state_lock(settings: Settings) -> Lock:
         return Lock(path)
     except Held as held:
         sentence = (
-            f"{_who(held)} already serves {path.parent}. Try: dtms status, or set DTMS_STATE_DIR to another folder"
+            f"{_who(held)} already serves {path.parent}. Try: dtms status, or stop it first, or set DTMS_STATE_DIR"
         )
         raise Exit(LOCK_HELD, sentence) from held
     except OSError as error:

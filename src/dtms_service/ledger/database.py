@@ -27,6 +27,9 @@ SCRIPTS = "dtms_service.ledger:migrations"
 BUSY_S = 2.0
 """How long another process may hold the database before a commit gives up (``reliability.md`` 11)."""
 
+SOUND = "PRAGMA integrity_check(1)"
+"""Tells ``ok`` or what is wrong with the file; unlike ``quick_check`` it looks for each row in each index."""
+
 _BUSY, _LOCKED, _FULL = sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL
 
 
@@ -87,7 +90,7 @@ def look(
     """
     with contextlib.closing(read_only(path)) as raw:
         raw.execute("BEGIN")
-        (verdict,) = raw.execute("PRAGMA integrity_check(1)").fetchone()
+        (verdict,) = raw.execute(SOUND).fetchone()
         if verdict != "ok":
             _fail(path, f"the file is damaged ({verdict}); restore a backup")
         steps = _steps(scripts)

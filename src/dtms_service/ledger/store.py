@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -135,9 +136,9 @@ def _open_writer(path: Path, draw: Callable[[int], int], marker: Path, reserve: 
     connection = database.connect(path, draw, marker=marker)
     try:
         return Writer(path, connection, marker, reserve)
-    except OSError as error:
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         database.close(connection)
-        raise StorageFailed(f"{path} or {marker} went away while it was opened: {error}") from error
+        raise database.meaning(error, f"{path} or {marker} cannot be used") from error
 
 
 def _load(connection: Connection) -> Recorded:
