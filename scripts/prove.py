@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "tests" / "engine"), str(ROOT / "scripts")]
+sys.path[:0] = [*(str(ROOT / "tests" / room) for room in ("support", "domain", "engine")), str(ROOT / "scripts")]
 
-from proofs import account, corruption, hang, months, reads  # noqa: E402 -- the tests' support is on no path of a script
+from proofs import account, corruption, hang, invariants, months, reads  # noqa: E402 -- the tests' support is on no path of a script
 
 PROOFS: dict[str, Callable[[], str | tuple[str, Mapping[str, Any]]]] = {
     "account": account.prove,
     "corruption": corruption.prove,
     "hang": hang.prove,
+    "invariants": invariants.prove,
     "months": months.prove,
     "reads": reads.prove,
 }

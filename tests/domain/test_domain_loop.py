@@ -234,7 +234,9 @@ class Loop:
     intents: dict[int, Intent] = field(default_factory=dict)
     watched: dict[int, tuple[float, int]] = field(default_factory=dict)
 
-    def cycle(self, price: float, spread: float, now: float, readings: dict[str, int]) -> None:
+    def cycle(
+        self, price: float, spread: float, now: float, readings: dict[str, int], *, tick_age: float = 0.0
+    ) -> None:
         broker = self.broker
         for due, order in list(broker.late):
             if due <= now:
@@ -249,20 +251,20 @@ class Loop:
         if position is None or before.frozen is Frozen.VERIFY:
             return
         view = market(now, median_spread=0.0001, m5_close=price, **readings)
-        at = scene(position, price, now=now, spread=spread, spec=broker.spec, view=view)
+        at = scene(position, price, now=now, spread=spread, spec=broker.spec, view=view, tick_age=tick_age)
         at = replace(at, own=dict(broker.own), opposite=self.opposite)
         if before.state.final:
             self.act(at)
             return
         decision = decide(before, at, self.mode, P)
         again = decide(decision.trade, at, self.mode, P)
-        assert again.trade is decision.trade  # a repeated look is no other look
-        assert again.events == ()
+        assert again.trade is decision.trade, "C-11: a repeated look is no other look"
+        assert again.events == (), "C-11"
         self.trade = decision.trade
         moved = self.trade.state is not before.state
         assert self.trade.episode == before.episode + moved
         assert not moved or (before.state, self.trade.state) in MOVES
-        assert not moved or before.frozen is None
+        assert not moved or (before.frozen is None and tick_age <= P.tick_stale_s), "C-18"
         self.tell(*decision.events)
         self.act(at)
 
@@ -368,6 +370,9 @@ class Loop:
         """What must be true of every order at the moment it leaves."""
         spec, of, main = at.spec, self.trade, self.broker.held
         ours = order.ticket in {p.ticket for p in self.broker.own.values()}
+        assert ours or order.ticket == at.position.ticket, "C-22"
+        at_once = of.state.final or obligation.position is not None
+        assert at_once or at.now - at.tick.time <= P.tick_stale_s, "C-18"
         assert self.mode is Mode.PROTECT
         assert ours or ownership.may_act(of, self.mode), "R24"
         assert ours or not of.state.final, "C-8"
@@ -420,6 +425,7 @@ class Loop:
         assert sent == 0 or of.state.final or of.frozen in {Frozen.INTENT, Frozen.VERIFY}
         assert sent or of.frozen is not Frozen.INTENT
         if of.state.final:
+            assert of.closed_reason == "UNVERIFIED" or self.broker.held is None, "C-17"
             assert all(o.kind is ObligationKind.CLOSE_HEDGE for o in of.obligations if o.status.live), "C-8"
             assert of.frozen in {None, Frozen.INTENT}  # the closing of its hedge may be without an answer
         elif not ownership.may_act(of, self.mode):
@@ -514,7 +520,7 @@ def play(seed: int, spec: SymbolSpec, side: Side, mode: Mode, *, opposite: bool,
         readings = {name: drift if draw.random() < 0.7 else draw.choice([-1, 0, 1]) for name in names}
         spread = draw.choice([0.0001, 0.0001, 0.0001, 0.0004, 0.0])
         loop.broker.market(price, now)
-        loop.cycle(price, spread, now, readings)
+        loop.cycle(price, spread, now, readings, tick_age=draw.choice([0.0] * 9 + [600.0]))
         loop.check_trade()
     return loop
 
