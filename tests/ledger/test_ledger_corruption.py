@@ -83,7 +83,7 @@ def _log_of_nothing(folder: Path) -> None:
 
 
 def _index_entry_changed(folder: Path) -> None:
-    """In the index of histories, event 9 of trade 9 is made one of trade 8."""
+    """In the index of histories, event 9 of trade 9 is made one of trade 100, for which nobody asks."""
     path = folder / FILE
     with sqlite3.connect(path) as plain:
         (root,) = plain.execute("SELECT rootpage FROM sqlite_master WHERE name = 'events_of_trade'").fetchone()
@@ -91,7 +91,7 @@ def _index_entry_changed(folder: Path) -> None:
     data = bytearray(path.read_bytes())
     start = (root - 1) * 4096
     at = data.index(bytes([7, 4, 1, 1, 1, 9, 9, 9]), start, start + 4096)  # lengths, three kinds, trade, event, row
-    data[at + 5] = 8
+    data[at + 5] = 100
     path.write_bytes(data)
 
 

@@ -367,14 +367,14 @@ async def live(folder: Path, numbers: Iterable[int], told: Callable[[int], objec
     try:
         ledger = await _open(folder)
     except DtmsError as error:
-        life.failure = error
+        life.failure = _bare(error)
         return life
     try:
         for number in numbers:
             try:
                 await ledger.commit(Batch((an_event(number),), (a_trade(number),)))
             except DtmsError as error:
-                life.failure = life.failure or error
+                life.failure = life.failure or _bare(error)
                 if isinstance(error, StorageFailed):
                     await _stays_refused(ledger)
                     break
@@ -386,6 +386,11 @@ async def live(folder: Path, numbers: Iterable[int], told: Callable[[int], objec
         with contextlib.suppress(sqlite3.Error, OSError):
             await ledger.close()
     return life
+
+
+def _bare(error: DtmsError) -> DtmsError:
+    """Without its traceback, which would keep cursors of a dead connection, and with them locks, alive."""
+    return type(error)(error.detail)
 
 
 async def _stays_refused(ledger: SqlLedger) -> None:

@@ -74,7 +74,7 @@ def connect(path: Path, draw: Callable[[int], int], scripts: str = SCRIPTS, mark
             _migrate(path, connection, scripts)
             _identify(connection, draw, marker, used)
         except (SQLAlchemyError, sqlite3.Error, CommandError, OSError) as error:
-            sentence = f"{path} cannot be opened as the ledger, nothing was deleted"
+            sentence = f"{path} cannot be opened as the ledger, nothing was deleted; restore a backup if it is damaged"
             raise meaning(error, sentence) from error
         undo.pop_all()
     return connection
@@ -121,8 +121,10 @@ def read_only(path: Path) -> sqlite3.Connection:
 def close(connection: Connection) -> None:
     """Give back the connection and everything of its engine."""
     engine: Engine = connection.engine
-    connection.close()
-    engine.dispose()
+    try:
+        connection.close()
+    finally:
+        engine.dispose()
 
 
 def commit_error(error: Exception) -> DtmsError:
