@@ -132,7 +132,9 @@ class Dtms:
 
     def explain(self, trade: Trade) -> Explanation:
         """Why the trade is where it is and what comes next."""
-        return explain(trade, self.book.views.get(trade.symbol), self._rules.parameters)
+        book = self.book
+        view, tick = book.views.get(trade.symbol), book.ticks.get(trade.symbol)
+        return explain(trade, view, tick, self._clock.now(), self._rules.parameters)
 
     async def history(self, trade: Trade) -> tuple[Event, ...]:
         """Every event of the trade, oldest first."""
