@@ -286,8 +286,8 @@ _ORDER = {
     ObligationKind.TIGHTEN_STOP: "new stop, `tighten_r` R behind the price, `tighten_hard_r` in place of a close",
     ObligationKind.BREAKEVEN: "new stop at entry plus spread, swap and commission",
     ObligationKind.PARTIAL_CLOSE: "market close of `partial_fraction` of the volume, once",
-    ObligationKind.HEDGE: "market order of `hedge_fraction` of the volume on the other side, its stop `hedge_stop_atr` ATR "
-    "away, or a market close of as much",
+    ObligationKind.HEDGE: "market order of `hedge_fraction` of the volume on the other side, its stop "
+    "`hedge_stop_atr` ATR away, or a market close of as much",
     ObligationKind.CLOSE_HEDGE: "market close of the hedge",
     ObligationKind.CLOSE_ALL: "market close of the hedge, then of the position",
 }
