@@ -180,6 +180,15 @@ class TestFilled:
         (event,) = transition_event(of, after, NOW)
         assert (event.body["from"], event.body["to"], event.body["rule"]) == ("WARNING_L2", "HEDGED", "hedge_filled")
 
+    @pytest.mark.parametrize("state", [T.HEALTHY, T.WARNING_L1, T.RECOVERING])
+    def test_a_fill_that_is_found_late_leads_there_from_any_open_state(self, state: TradeState) -> None:
+        of = warned()
+        answer = planned(of, scene(HELD, 1.0990))
+        assert isinstance(answer, Send)
+        going, _, intent = effects.sent(of, of.obligations[0], answer.order, answer.target, NOW)
+        after = effects.settled(replace(going, state=state), effects.replied(intent, filled(0.5), NOW), 0.5, NOW, P)
+        assert (after.state, after.flat_left_s, after.hedge is not None) == (T.HEDGED, 4500.0, True)
+
     def test_a_part_of_a_hedge_is_the_hedge(self) -> None:
         of = warned()
         after, intent = carried_out(of, planned(of, scene(HELD, 1.0990)), filled(0.2))

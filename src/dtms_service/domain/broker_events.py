@@ -73,7 +73,7 @@ OPENS_AGAIN = Row(
 TABLE: tuple[Row, ...] = (
     Row(
         BrokerEvent.HEDGE_FILLED,
-        frozenset({_L2}),
+        _OPEN - {_HEDGED},  # ordered in WARNING_L2, and found later than a reply where that was lost
         "our opposite position is open, with its stop",
         _HEDGED,
         cancels=frozenset({_O.PARTIAL_CLOSE}),
