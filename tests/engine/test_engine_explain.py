@@ -55,6 +55,12 @@ def test_a_score_is_told_with_its_threshold_and_the_distance_to_it() -> None:
     assert "WARNING_L1 tighten_stop (score_warns) when S <= l1_score (-2); S is -1.25, 0.75 away" in said(trade())
 
 
+def test_a_score_that_is_past_its_threshold_says_so() -> None:
+    assert "when S <= l1_score (-2); S is -2.50, past it" in said(trade(armed=False, score=-2.5))
+    recovering = trade(state=TradeState.RECOVERING, score=1.5)
+    assert "S >= recovered_score (1) twice, or at the deadline; S is 1.50, past it" in said(recovering)
+
+
 def test_an_unarmed_trade_names_the_prices_that_arm_it() -> None:
     # 0.2 R of 0.005 above the entry, 0.5 R below it.
     assert "armed at +0.2R, -0.5R or after 900 s of open market: 1.101, 1.098" in said(trade(armed=False))

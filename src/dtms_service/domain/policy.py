@@ -164,7 +164,7 @@ def _with_risk(trade: Trade, scene: Scene, view: MarketView, parameters: Paramet
     entry = scene.position.price_open
     for stop in (trade.initial_stop_loss, trade.claims.get("stop_loss")):
         if stop is not None and trade.sign * (entry - stop) >= least:
-            return replace(trade, risk=trade.sign * (entry - stop))
+            return replace(trade, risk=round(trade.sign * (entry - stop), 10))  # without the noise of float arithmetic
     return replace(trade, risk=parameters.r_estimate_atr * view.atr, flags=trade.flags | {"r_estimated"})
 
 

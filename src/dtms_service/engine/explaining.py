@@ -131,7 +131,8 @@ def _row(row: Row, trade: Trade, parameters: Parameters) -> str:
     thresholds = [value for name, value in named.items() if name.endswith("_score")]
     away = ""
     if thresholds and trade.score is not None:
-        away = f"; S is {trade.score:.2f}, {abs(trade.score - thresholds[0]):.2f} away"
+        met = trade.score <= thresholds[0] if "<=" in row.when else trade.score >= thresholds[0]
+        away = f"; S is {trade.score:.2f}, " + ("past it" if met else f"{abs(trade.score - thresholds[0]):.2f} away")
     goes = "then" if row.next is row.state else row.next.value
     owes = ", ".join(kind.value for kind in row.owes)
     return f"{goes}{' ' + owes if owes else ''} ({row.rule}) when {words}{away}"
