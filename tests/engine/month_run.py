@@ -179,8 +179,8 @@ class Hands:
             return Step(now + OPEN_AGAIN_S, step.trade, step.act)
         try:
             told = await self._do(step, plan, ticket or 0)
-        except Invalid as refused:
-            told = f"refused: {str(refused).partition(',')[0].partition(' is ')[0]}"
+        except Invalid:
+            told = "refused by the broker"
         self.done[f"{step.act}: {told}"] += 1
         return None
 
