@@ -50,6 +50,7 @@ class Watch:
     _looked: tuple[float, dict[int, Held]] = (0.0, {})
     _cycled: bool = False
     _waits: dict[tuple[object, ...], float] = field(default_factory=dict)
+    _told: set[str] = field(default_factory=set)
     _emptied: set[int] = field(default_factory=set)
     """Tickets of trades without volume at the last look: they must be CLOSED at this one."""
 
@@ -94,14 +95,17 @@ class Watch:
                     waits[key] = self._waits.get(key, now)
                     self._tell(checks.about_wait(owed, self.market.seconds(trade.symbol, waits[key], now)))
         self._waits = waits
-        emptied = {t.ticket for t in book.watched.values() if t.verified_at is not None and t.volume == 0}
+        still = (t for t in book.watched.values() if t.verified_at is not None and not t.state.final)
+        emptied = {trade.ticket for trade in still if trade.volume == 0}
         self._tell([f"{ticket} was closed by us, and is not CLOSED" for ticket in emptied & self._emptied])
         self._emptied = emptied
 
     def _tell(self, broken: Sequence[str]) -> None:
-        if broken and len(self.broken) < MOST_BROKEN:
+        new = [words for words in broken if words not in self._told]
+        if new and len(self.broken) < MOST_BROKEN:
+            self._told.update(new)
             at = datetime.fromtimestamp(self.world.dtms.now(), UTC)
-            self.broken += [f"{at:%Y-%m-%d %H:%M:%S} {words}" for words in broken if words not in self.broken]
+            self.broken += [f"{at:%Y-%m-%d %H:%M:%S} {words}" for words in new]
 
 
 class WatchedLink(CountedLink):
