@@ -36,6 +36,7 @@ class Service:
     port: int = field(default_factory=free_port)
     arguments: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
+    program: tuple[str, ...] = ("-m", "dtms_service")
 
     @property
     def url(self) -> str:
@@ -55,7 +56,7 @@ class Service:
     def start(self, *, wait: bool = True) -> Service:
         self.state_dir.mkdir(parents=True, exist_ok=True)
         log = (self.state_dir / "service.log").open("ab")
-        command = [sys.executable, "-m", "dtms_service", "serve", *self.arguments]
+        command = [sys.executable, *self.program, "serve", *self.arguments]
         with log:
             self.process = subprocess.Popen(
                 command, env=self.environment, cwd=self.state_dir, stdout=log, stderr=subprocess.STDOUT

@@ -81,7 +81,7 @@ async def _live(
     tasks = [
         asyncio.create_task(_watch(parts, plan), name="engine"),
         asyncio.create_task(ingest(parts.engine, settings.spool.folders, settings.api.port), name="spool"),
-        asyncio.create_task(_watch_ledger(parts), name="ledger"),
+        asyncio.create_task(_watch_ledger(parts.look_at_ledger), name="ledger"),
         asyncio.create_task(ending.wait(), name="signal"),
     ]
     try:
@@ -117,11 +117,11 @@ async def _watch(parts: Parts, plan: Plan) -> None:
     await parts.engine.run()
 
 
-async def _watch_ledger(parts: Parts) -> None:
+async def _watch_ledger(look: Callable[[], None]) -> None:
     """End the service when storage failed during a request, or a file was deleted while nothing was written."""
     while True:
         await asyncio.sleep(LOOK_S)
-        parts.look_at_ledger()
+        look()
 
 
 async def _stop(parts: Parts, server: Server, serving: asyncio.Task[None]) -> None:
