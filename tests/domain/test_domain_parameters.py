@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import dataclasses
 import inspect
 import math
@@ -255,7 +256,7 @@ def asks_for_bars(p: Parameters) -> object:
     end = float(LONDON_NOON)
     account = Account(5, "Demo", "USD", MarginMode.HEDGING, "simulated", 1e4, 1e4, 0.0, 1e4, False, True, True)
     series = {("EURUSD", Timeframe.M15): bars([DULL] * 1000, 900), ("EURUSD", Timeframe.M5): bars([DULL] * 600, 300)}
-    markets.take(Snapshot(end + 60, account, True, (), {}, series), {"EURUSD": EURUSD})
+    asyncio.run(markets.take(Snapshot(end + 60, account, True, (), {}, series), {"EURUSD": EURUSD}))
     return [frame for _, frame, _ in markets.needs(("EURUSD",), end + 307.0)]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from engine_world import DIGITS, World, open_world
@@ -29,6 +31,27 @@ async def test_a_quiet_cycle_is_one_round_trip_and_no_transaction(world: World) 
     assert len(asked) == result["cycles"] > 0
     assert all("positions_get" in names for names in asked)
     assert world.ledger.batches == []
+
+
+async def test_the_loop_turns_between_the_markets_of_a_closed_bar(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for symbol in DIGITS:
+        await world.protect(1, symbol=symbol)
+    turns, at = 0, []
+    updated = world.dtms._cycle._markets._updated
+
+    def noted(*of: Any) -> bool:
+        at.append(turns)
+        return updated(*of)
+
+    monkeypatch.setattr(world.dtms._cycle._markets, "_updated", noted)
+    stepping = asyncio.create_task(world.advance(900))
+    while not stepping.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert len(at) >= 3 * len(DIGITS)
+    assert len(set(at)) == len(at), "two markets were computed in one turn"
 
 
 async def test_cycles_lie_on_the_grid_of_the_engine_clock(world: World) -> None:

@@ -109,7 +109,7 @@ class Cycle:
             self.settler.lose_sight()
             self._unseen.lose_all()
             return snapshot
-        self._markets.take(snapshot, self._specs)
+        await self._markets.take(snapshot, self._specs)
         quiet = self._markets.quiet(snapshot)
         failed = await self.settler.settle(snapshot, self._specs)
         tally = await self._look_at_all(snapshot, quiet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -65,18 +66,26 @@ class Markets:
                     wanted.append((symbol, frame, window.wanted(now)))
         return tuple(wanted)
 
-    def take(self, snapshot: Snapshot, specs: Mapping[str, SymbolSpec]) -> None:
-        """Update the windows with what was read and rebuild the views that changed."""
+    async def take(self, snapshot: Snapshot, specs: Mapping[str, SymbolSpec]) -> None:
+        """Update the windows with what was read and rebuild the views that changed.
+
+        The loop turns between two symbols: the indicators of one take 20 ms at an M15 close, those of fifty a second.
+        """
         settled = snapshot.time - self._parameters.bar_delay_s
         for symbol, frame in snapshot.bars:
             due = _newest_closed(settled, frame)
             slot, times = self._asked.get((symbol, frame), (due, 0))
             self._asked[symbol, frame] = (due, times + 1 if slot == due else 1)
-        changed = {symbol for symbol, _ in snapshot.bars if self._updated(symbol, snapshot, settled)}
+        changed = set()
+        for symbol in dict.fromkeys(symbol for symbol, _ in snapshot.bars):
+            if self._updated(symbol, snapshot, settled):
+                changed.add(symbol)
+            await asyncio.sleep(0)
         if not changed:
             return
         views = dict(self.views)
         for symbol in changed:
+            await asyncio.sleep(0)
             built = self._built(specs[symbol])
             if isinstance(built, MarketView):
                 views[symbol] = built
