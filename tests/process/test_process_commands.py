@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,9 @@ import pytest
 from service import free_port
 
 from dtms_service import cli
+from dtms_service.domain.record import Batch
+from dtms_service.ledger.store import SqlLedger
+from dtms_service.lock import Lock
 
 CANARY = "canary-5417"
 
@@ -98,3 +103,66 @@ def test_the_status_of_a_service_that_is_not_there_is_a_failure_with_a_remedy(dt
     assert (code, out) == (1, "")
     assert "Try: " in err
     assert "dtms serve" in err
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    """A ledger of one commit in the state folder, as the service leaves it."""
+    path = tmp_path / "state" / "dtms.db"
+    path.parent.mkdir()
+
+    async def make() -> None:
+        opened = await SqlLedger.open(f"sqlite:///{path}", draw=lambda _: 1, marker=path.with_name("dtms.used"))
+        await opened.commit(Batch(facts={"account": "1@Broker"}))
+        await opened.close()
+
+    asyncio.run(make())
+    return path
+
+
+def test_a_backup_never_overwrites_and_gets_a_dated_name_in_a_folder(dtms: Any, ledger: Path, tmp_path: Path) -> None:
+    assert json.loads(dtms("db", "backup", str(tmp_path))[1])["commits"] == 1
+    (copy,) = tmp_path.glob("dtms-*Z.db")
+    before = copy.read_bytes()
+    for target in (copy, ledger):
+        code, out, err = dtms("db", "backup", str(target))
+        assert (code, out) == (1, "")
+        assert "exists already and was not touched. Try: " in err
+    assert copy.read_bytes() == before
+
+
+def test_verify_and_restore_of_a_damaged_copy_end_with_75_and_change_nothing(
+    dtms: Any, ledger: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.db"
+    assert dtms("db", "backup", str(copy))[0] == 0
+    copy.write_bytes(copy.read_bytes()[:-4096])
+    before = ledger.read_bytes()
+    for command in ("verify", "restore"):
+        code, out, err = dtms("db", command, str(copy))
+        assert (code, out) == (75, "")
+        assert "Try: " in err
+    assert ledger.read_bytes() == before
+    assert not list(ledger.parent.glob("*.replaced-*"))
+
+
+def test_restore_and_upgrade_wait_for_nobody_and_name_who_serves(dtms: Any, ledger: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    assert dtms("db", "backup", str(copy))[0] == 0
+    for lock in ("dtms.lock", "dtms.db.lock"):
+        with Lock(ledger.with_name(lock)):
+            for command in (("restore", str(copy)), ("upgrade",)):
+                code, out, err = dtms("db", *command)
+                assert (code, out) == (73, "")
+                assert f"process {os.getpid()} already" in err
+    code, out, _ = dtms("db", "restore", str(copy))
+    assert code == 0
+    assert Path(json.loads(out)["kept"]).is_file()
+    code, out, _ = dtms("db", "upgrade")
+    assert (code, json.loads(out)["commits"]) == (0, 1)
+
+
+def test_a_ledger_that_is_not_there_is_neither_verified_nor_copied_nor_begun(dtms: Any, tmp_path: Path) -> None:
+    for command in (("verify",), ("backup", str(tmp_path / "copy.db")), ("upgrade",)):
+        assert dtms("db", *command)[0] == 75
+    assert not (tmp_path / "state" / "dtms.db").exists()

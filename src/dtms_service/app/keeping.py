@@ -55,6 +55,7 @@ def upgrade(settings: Settings) -> Verified:
     """Bring the tables up to date, as a start would. Raises `Exit`."""
     with _ended("dtms db verify"), state_lock(settings), ledger_lock(settings) or contextlib.nullcontext():
         path = database.path_of(settings.ledger.url)
+        copies.verify(path)  # a ledger that is not there is not begun by this
         database.close(database.connect(path, chance().randrange, marker=marker(settings)))
         return copies.verify(path, marker(settings))
 
