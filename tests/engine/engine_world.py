@@ -141,12 +141,13 @@ async def open_world(
     cycle_s: float = 30.0,
     start: bool = True,
     market: str = "synthetic",
+    contracts: Sequence[Mapping[str, Any]] = (),
     link_type: type[CountedLink] = CountedLink,
 ) -> World:
     """Start it on ``folder``; a second call on the same folder after ``close`` is a restart.
 
     ``broker_offset``: None is measured, as at a real terminal. ``begins``: first instant of the market, ISO 8601.
-    ``market``: synthetic, a bar file or a folder of them.
+    ``market``: synthetic, a bar file or a folder of them. ``contracts``: what differs from the catalogue's symbols.
     """
     folder.mkdir(parents=True, exist_ok=True)
     options = {
@@ -156,6 +157,7 @@ async def open_world(
         "clock": "stepped" if factor is None else factor,
         "start": begins,
         "account": {**ACCOUNT, **(account or {})},
+        "symbols": list(contracts),
     }
     link = link_type("dtms_service.terminal.simulated.backend", options, wall=time.time, sleep=_no_sleep)
     clock = SteppedClock() if factor is None else FactorClock(factor)

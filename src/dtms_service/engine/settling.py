@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from dtms_service.domain import effects, evidence
+from dtms_service.domain import effects, evidence, reconcile
 from dtms_service.domain.broker_events import transition_event
 from dtms_service.domain.errors import DtmsError
 from dtms_service.domain.evidence import Sighting
 from dtms_service.domain.outcome import Done, Outcome
 from dtms_service.domain.parameters import Parameters
-from dtms_service.domain.trade import Event, Frozen, Intent, IntentState, Trade
+from dtms_service.domain.trade import Event, Frozen, Intent, IntentState, ObligationStatus, Trade
 from dtms_service.domain.values import Deal, SymbolSpec, WorkingOrder
+from dtms_service.engine.acting import ALERT_AT_ATTEMPT
 from dtms_service.engine.ports import Terminal
 from dtms_service.engine.record import Record
 from dtms_service.engine.watching import Watches
@@ -22,6 +23,15 @@ log = logging.getLogger(__name__)
 
 CLOCKS_APART_S = 86_400.0
 """How much earlier than an order its deal is looked for: the broker's clock and ours may differ (``engine.md`` D2)."""
+
+
+def _failing(trade: Trade, intent: Intent, now: float) -> list[Event]:
+    """The alert that sending it would have made: an order without an answer is a failure, also across a death."""
+    owner = (intent.kind, intent.episode, ObligationStatus.SENT)
+    owed = next((o for o in trade.obligations if (o.kind, o.episode, o.status) == owner), None)
+    if owed is None or owed.attempts - owed.uncounted != ALERT_AT_ATTEMPT:
+        return []
+    return [reconcile.alert(trade, now, "obligation_failing", effects.describe(intent, trade))]
 
 
 class Settler:
@@ -52,6 +62,7 @@ class Settler:
             )
             for i in intents
         ]
+        events += [told for i in intents for told in _failing(open_trades[i.trade_id], i, now)]
         await self._record.write(trades=trades, intents=intents, events=events)
 
     def lose_sight(self) -> None:
