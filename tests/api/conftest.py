@@ -220,6 +220,7 @@ class FakeAuthority:
             thresholds={"l1_score": -2.0},
             regime={"volatility": "NORMAL"},
             rule=trade.rule,
+            fired="registered at 2026-01-05T08:15:00Z: it was registered",
             missing=("score: not evaluated yet",),
             next=("WARNING_L1 when the score is -2.0 or less",),
         )

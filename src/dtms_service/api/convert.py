@@ -191,6 +191,7 @@ def explanation_out(why: Explanation) -> dict[str, Any]:
         "thresholds": dict(why.thresholds),
         "regime": dict(why.regime),
         "rule": why.rule,
+        "fired": why.fired,
         "missing": list(why.missing),
         "next": list(why.next),
     }

@@ -97,8 +97,12 @@ EXPLANATION: dict[str, Any] = {
     "thresholds": {"l1_score": -2.0, "l2_score": -4.0},
     "regime": {"volatility": "NORMAL", "structure": "TREND", "session": "LONDON"},
     "rule": "score_warns",
-    "missing": ["delta: no feed"],
-    "next": ["WARNING_L2 when the score is -4.0 or less"],
+    "fired": "score_warns at 2026-01-05T08:15:00Z from HEALTHY: S <= l1_score (-2)",
+    "missing": ["delta: no order-flow provider; not configured, so its weight is shared by the others"],
+    "next": [
+        "scored at 2026-01-05T08:30:05Z at the latest, when its M15 bar has closed",
+        "HEALTHY (score_calms) needs S >= 0 (l1_exit_score; now -2.40, 2.40 away)",
+    ],
 }
 HISTORY: dict[str, Any] = {
     "ticket": 123456,

@@ -111,7 +111,7 @@ def decide(trade: Trade, scene: Scene, mode: Mode, parameters: Parameters) -> De
     evaluated, score = _evaluated(now_armed, scene, view, reason, parameters)
     if evaluated.frozen is not None or not scene.may_trade or scene.held_back:
         return Decision(replace(evaluated, evaluate_again=True), tuple(events), evaluated=True)
-    seen = _evaluation(evaluated, scene, view, score, parameters)
+    seen = evaluation(evaluated, view, score, parameters)
     row = next_row(evaluated.state, seen, parameters) if evaluated.armed else None
     if row is None:
         return Decision(evaluated, tuple(events), evaluated=True)
@@ -212,7 +212,8 @@ def _demands_hedge(score: float | None, view: MarketView, sign: int, parameters:
     return confluence or score <= parameters.hedge_score
 
 
-def _evaluation(trade: Trade, scene: Scene, view: MarketView, score: Score, parameters: Parameters) -> Evaluation:
+def evaluation(trade: Trade, view: MarketView, score: Score, parameters: Parameters) -> Evaluation:
+    """What the rows of the table may look at: ``score`` of an evaluated trade, and how its state stands by ``view``."""
     structure = view.structure if isinstance(view.structure, StructureReading) else None
     news = structure if structure is not None and structure.event_time > trade.state_since else None
     here = {o.kind for o in trade.obligations if o.episode == trade.episode}

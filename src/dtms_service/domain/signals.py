@@ -106,7 +106,7 @@ _COMPONENTS = (
     _Component("candle", lambda p: p.weight_candle, _candle),
 )
 
-_NEEDED_TO_RELAX = ("structure", "vwap_volume", "momentum")
+NEEDED_TO_RELAX = ("structure", "vwap_volume", "momentum")
 
 
 def score(view: MarketView, side: Side, parameters: Parameters) -> Score:
@@ -117,9 +117,16 @@ def score(view: MarketView, side: Side, parameters: Parameters) -> Score:
     scale = SCALE / configured if configured else 0.0
     components = tuple(_scored(name, weight, value, view, scale * side.sign) for name, weight, value in values)
     coverage = present / configured if configured else 0.0
-    blind = any(c.configured and not c.available for c in components if c.name in _NEEDED_TO_RELAX)
+    return judged(sum(c.points for c in components) if present else None, coverage, components, parameters)
+
+
+def judged(
+    value: float | None, coverage: float, components: tuple[ComponentScore, ...], parameters: Parameters
+) -> Score:
+    """The score with what it may decide (B5)."""
+    blind = any(c.configured and not c.available for c in components if c.name in NEEDED_TO_RELAX)
     return Score(
-        value=sum(c.points for c in components) if present else None,
+        value=value,
         coverage=coverage,
         components=components,
         may_escalate=coverage >= parameters.min_coverage_escalate,

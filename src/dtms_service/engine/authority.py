@@ -25,6 +25,8 @@ class Explanation:
     thresholds: Mapping[str, float]
     regime: Mapping[str, Any]
     rule: str
+    fired: str
+    """What led to the state: rule, time and condition."""
     missing: tuple[str, ...]
     next: tuple[str, ...]
 

@@ -100,6 +100,14 @@ class Cycle:
         self._unseen = Watches()
         self._quiet: frozenset[str] = frozenset()
         self._strangers: set[int] = set()
+        self._seen: Snapshot | None = None
+
+    def scene(self, trade: Trade) -> Scene | None:
+        """What a decision about ``trade`` looks at, by the last good read; None where nothing may be decided."""
+        if self._seen is None or trade.verified_at is None:
+            return None
+        positions = {position.identifier: position for position in self._seen.positions}
+        return self._scene(trade, positions, self._strays(self._seen)[0].get(trade.trade_id, {}), self._seen)
 
     async def run(self) -> CycleResult:
         """One pass. Raises ``StorageBusy`` and ``StorageFailed``; a terminal fault is in the result."""
@@ -122,6 +130,7 @@ class Cycle:
         await self._record.write(trades=tally.trades, events=told)
         self._quiet = quiet
         self._record.see(snapshot, self._markets.views)
+        self._seen = replace(snapshot, bars={})
         return CycleResult(
             time=snapshot.time,
             connected=True,

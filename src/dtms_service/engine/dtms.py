@@ -19,7 +19,7 @@ from dtms_service.domain.values import Account
 from dtms_service.engine.authority import Counts, Explanation
 from dtms_service.engine.book import Book
 from dtms_service.engine.cycle import Cycle, CycleResult
-from dtms_service.engine.explaining import explain
+from dtms_service.engine.explaining import Sight, explain
 from dtms_service.engine.markets import Markets
 from dtms_service.engine.operating import HandedOver, Operating, Ordered
 from dtms_service.engine.ports import Clock, Ledger, MovableClock, SimulatedMarket, Terminal
@@ -133,8 +133,16 @@ class Dtms:
     def explain(self, trade: Trade) -> Explanation:
         """Why the trade is where it is and what comes next."""
         book = self.book
-        view, tick = book.views.get(trade.symbol), book.ticks.get(trade.symbol)
-        return explain(trade, view, tick, self._clock.now(), self._rules.parameters)
+        sight = Sight(
+            now=self._clock.now(),
+            mode=self.mode,
+            standing=self._record.standing,
+            scene=self._cycle.scene(trade),
+            view=book.views.get(trade.symbol),
+            tick=book.ticks.get(trade.symbol),
+            may_trade=book.account is None or book.account.trade_allowed,
+        )
+        return explain(trade, sight, self._rules.parameters)
 
     async def history(self, trade: Trade) -> tuple[Event, ...]:
         """Every event of the trade, oldest first."""
