@@ -16,7 +16,7 @@ from engine_world import CountedLink, World, open_world
 from storm_judge import Broken, Judge, Row, sign
 from storm_setting import Setting
 
-from dtms_service.domain.control import News, Verb
+from dtms_service.domain.control import Control, News, Verb
 from dtms_service.domain.errors import DtmsError, Invalid, StorageFailed
 from dtms_service.domain.outcome import Done, Outcome
 from dtms_service.domain.record import Batch
@@ -112,6 +112,7 @@ class Storm:
         """Open the service and let it start; what dies while it starts is opened again."""
         for _ in range(LIVES):
             stored, before, self.dead = dict(self.judge.stored), dict(self.judge.positions), False
+            self.judge.complained_at = None  # a restart takes longer than the pause
             self.world = await _opened(self.folder, self.setting, self.judge.modes)
             self.link.judge, self.link.world = self.judge, self.world
             self._watch_ledger()
@@ -185,9 +186,11 @@ class Storm:
     async def again(self) -> None:
         """End this life and begin the next; the broker may have changed its contracts meanwhile."""
         await self.end_life()
-        if self.chance.random() < 0.3:
-            for symbol in weather.SYMBOLS:
-                self.judge.modes[symbol] = self.chance.choice(weather.MODES)
+        draw = self.chance.random()
+        if draw < 0.2:
+            self.judge.modes[self.chance.choice(weather.SYMBOLS)] = self.chance.choice(weather.MODES)
+        elif draw < 0.5:
+            self.judge.modes.clear()
         await self.begin_life()
 
     # Weather.
@@ -210,8 +213,10 @@ class Storm:
             self.deaths, self.dies_after = chance.randint(1, 9), chance.random() < 0.5
         elif draw < 0.68:
             await self.step(self.replay)
-        elif draw < 0.75:
+        elif draw < 0.76:
             await self.step(self.clear)
+        elif draw < 0.84 and self.world.dtms.standing.control is not Control.RUNNING:
+            await self.step(self.operate)
         await self.step(lambda: self.world.advance(chance.choice(weather.STEPS_S)))
 
     async def clear(self) -> None:
@@ -290,6 +295,8 @@ class Storm:
     async def operate(self) -> None:
         """An operator or a manager orders something."""
         what = self.chance.choice(weather.ORDERS)
+        if self.world.dtms.standing.control is not Control.RUNNING:
+            what = "reset"
         self.judge.seen[f"operator {what}"] += 1
         open_trades = [t for t in self.world.dtms.book.trades.values() if not t.state.final]
         if what in {"hand_over", "release", "take_back"}:

@@ -208,7 +208,6 @@ class Judge:
 
     def restarted(self, stored: Mapping[int, Trade], before: Mapping[int, Row], book: Book) -> None:
         """A new life has completed its first cycle: what was stored, and what the broker held, when it began."""
-        self.complained_at = None
         self._judge("C-20", nothing_forgotten(self, stored, before, book))
 
     def replayed(self, sent: int, changed: int) -> None:

@@ -174,7 +174,7 @@ HANDS = (
     "register",
 )
 ORDERS = ("pause", "resume", "halt", "reset", "flatten", "news", "hand_over", "release", "take_back")
-STEPS_S = (2.0, 15.0, 30.0, 60.0, 120.0, 300.0)
+STEPS_S = (2.0, 30.0, 60.0, 120.0, 300.0, 300.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,12 +209,12 @@ def drawn(seed: int, *, account: str | None = None, steps: int = 40) -> Setting:
     chance = random.Random(seed)
     named = account or chance.choice([*ACCOUNTS, "hedging", "hedging", "hedging"])
     shapes = {symbol: dict(CONTRACTS[chance.choice([*CONTRACTS, "plain", "plain"])]) for symbol in SYMBOLS}
-    count = 2 if named in {"netting", "exchange"} else chance.choice((2, 2, 3, 4))
+    count = 2 if named in {"netting", "exchange"} else chance.choice((3, 4, 5, 6))
     return Setting(
         seed=seed,
         account=named,
         contracts=shapes,
-        rules=chance.choice(("stern", "stern", "mild", "mild", "reducing", "opposing")),
+        rules=chance.choice(("stern", "stern", "mild", "mild", "mild", "reducing", "opposing")),
         mode=Mode.OBSERVE if chance.random() < 0.05 else Mode.PROTECT,
         begins=chance.choice(BEGINS),
         openings=tuple(_opening(chance, named, shapes, number) for number in range(count)),
@@ -232,9 +232,9 @@ def _opening(chance: random.Random, account: str, shapes: Mapping[str, Mapping[s
         lots = min(lots, 2)
     return Opening(
         symbol=symbol,
-        side=("BUY", "SELL")[number % 2] if account == "hedging" else chance.choice(("BUY", "SELL")),
+        side=("BUY", "SELL")[number % 2] if account in TWO_SIDES else chance.choice(("BUY", "SELL")),
         volume=round(min(lots * least, shapes[symbol].get("volume_max", 100.0)), 2),
-        stop=None if chance.random() < 0.2 else chance.choice((3.0, 8.0, 20.0, 40.0)),
+        stop=None if chance.random() < 0.15 else chance.choice((3.0, 12.0, 25.0, 40.0, 60.0)),
         target=None if chance.random() < 0.4 else chance.choice((3.0, 10.0, 60.0)),
         owner=chance.choice((None, "universal_manager", "dtms", "dtms", "dtms", "dtms", "dtms", "dtms")),
     )
