@@ -257,7 +257,6 @@ REASONS: dict[str, str] = {
     "quote_is_old": "waits: the newest quote is older than `tick_stale_s`",
     "bars_are_old": "waits: the newest closed M5 bar is older than `m5_stale_s`",
     "no_atr": "waits: there are not enough bars for an ATR",
-    "price_too_near": "waits: the price is within the broker's least distance of the new stop",
     "trading_disabled_on_symbol": "waits: the broker takes no orders on the symbol",
     "inside_freeze_level": "waits: the price is so near to a level that the broker refuses changes",
     "spread_too_wide": "waits, `spread_defer_s` at most: the spread is above twice its median",

@@ -7,15 +7,21 @@ from itertools import combinations
 from typing import Any
 
 import pytest
-from domain_values import T0, P, owed, trade
+from domain_values import EURUSD, T0, P, market, owed, position, scene, trade
 from hypothesis import given
 from test_domain_transitions import EVALUATIONS, QUIET
 
 from dtms_service.domain import broker_events, transitions
 from dtms_service.domain.broker_events import BrokerEvent, happened, transition_event
+from dtms_service.domain.parameters import Parameters
+from dtms_service.domain.plan import Instead, Plan, Refuse, Satisfied, Wait, plan
+from dtms_service.domain.policy import STOP_REMOVED, Scene
+from dtms_service.domain.reasons import REASONS, Answer, with_numbers
 from dtms_service.domain.states import TradeState
-from dtms_service.domain.trade import ObligationKind, ObligationStatus, Trade
+from dtms_service.domain.trade import HedgeLink, Obligation, ObligationKind, ObligationStatus, Trade
 from dtms_service.domain.transitions import Row, next_row
+from dtms_service.domain.values import Side, TradeMode
+from dtms_service.domain.view import Missing
 
 H, L1, L2 = TradeState.HEALTHY, TradeState.WARNING_L1, TradeState.WARNING_L2
 HEDGED, RECOVERING, CLOSED = TradeState.HEDGED, TradeState.RECOVERING, TradeState.CLOSED
@@ -257,3 +263,107 @@ def test_while_everything_is_closed_the_end_of_the_hedge_changes_no_state(event:
     assert happened(closing, B.POSITION_CLOSED, NOW, P).state is CLOSED
     over = before(HEDGED, obligations=(owed(K.CLOSE_ALL, status=S.REFUSED),))
     assert happened(over, event, NOW, P).state is not HEDGED
+
+
+HELD = position(stop_loss=1.09)
+"""A BUY of one lot at 1.1 with its stop ten ATRs away; spread 0.0001, R 0.005."""
+LINK = HedgeLink(ticket=2, identifier=2, side=Side.SELL, volume=0.5, price_open=1.1, stop_loss=1.1015)
+SMALL = position(stop_loss=1.09, volume=0.01)
+KIND_OF = {Wait: Answer.WAITS, Satisfied: Answer.DONE, Instead: Answer.INSTEAD, Refuse: Answer.GIVEN_UP}
+
+# For every reason of a plan: what is owed, the trade's and the market's facts, and the answer that they lead to.
+Owed = tuple[ObligationKind, Seen, Seen, Scene]
+WHY: dict[tuple[str, Answer], Owed] = {
+    ("quote_is_old", Answer.WAITS): (K.TIGHTEN_STOP, {}, {}, scene(HELD, 1.1, tick_age=61.0)),
+    ("bars_are_old", Answer.WAITS): (K.TIGHTEN_STOP, {}, {}, scene(HELD, 1.1, view=market(NOW - 900))),
+    ("no_atr", Answer.WAITS): (K.TIGHTEN_STOP, {}, {}, scene(HELD, 1.1, view=market(atr=Missing("warming up")))),
+    ("hedge_not_seen", Answer.WAITS): (K.CLOSE_HEDGE, {}, {"hedge": LINK}, scene(HELD, 1.1)),
+    ("trading_disabled_on_symbol", Answer.WAITS): (
+        K.CLOSE_ALL,
+        {},
+        {},
+        scene(HELD, 1.1, spec=replace(EURUSD, trade_mode=TradeMode.DISABLED)),
+    ),
+    ("inside_freeze_level", Answer.WAITS): (
+        K.CLOSE_ALL,
+        {},
+        {},
+        scene(HELD, 1.0903, spec=replace(EURUSD, freeze_level=30)),
+    ),
+    ("spread_too_wide", Answer.WAITS): (K.PARTIAL_CLOSE, {"created_at": NOW}, {}, scene(HELD, 1.1, spread=0.00021)),
+    ("news_are_due", Answer.WAITS): (K.PARTIAL_CLOSE, {}, {}, replace(scene(HELD, 1.1), news=True)),
+    ("older_position_closes_first", Answer.WAITS): (K.CLOSE_ALL, {}, {}, replace(scene(HELD, 1.1), fifo_blocked=True)),
+    ("older_position_closes_first", Answer.INSTEAD): (
+        K.PARTIAL_CLOSE,
+        {},
+        {},
+        replace(scene(HELD, 1.1), fifo_blocked=True),
+    ),
+    # 0.3 R of 0.005 below 1.1 is 1.0985; 0.05 R less is not worth an order.
+    ("stop_is_tight_enough", Answer.DONE): (K.TIGHTEN_STOP, {}, {}, scene(replace(HELD, stop_loss=1.09826), 1.1)),
+    ("stop_was_set_again", Answer.DONE): (K.TIGHTEN_STOP, {"reason": STOP_REMOVED}, {}, scene(HELD, 1.1)),
+    ("stop_is_at_breakeven", Answer.DONE): (K.BREAKEVEN, {}, {}, scene(replace(HELD, stop_loss=1.1001), 1.11)),
+    ("partial_close_done_before", Answer.DONE): (K.PARTIAL_CLOSE, {}, {"partials": 1}, scene(HELD, 1.1)),
+    ("volume_is_reduced_already", Answer.DONE): (K.PARTIAL_CLOSE, {"target": 0.995}, {}, scene(HELD, 1.1)),
+    ("hedge_is_open", Answer.DONE): (K.HEDGE, {}, {"hedge": LINK}, scene(HELD, 1.1)),
+    ("stop_near", Answer.DONE): (K.HEDGE, {}, {}, scene(HELD, 1.09099)),
+    ("no_hedge_is_open", Answer.DONE): (K.CLOSE_HEDGE, {}, {}, scene(HELD, 1.1)),
+    ("it_is_closed", Answer.DONE): (K.CLOSE_HEDGE, {"position": 9}, {}, scene(HELD, 1.1)),
+    ("closed_already", Answer.DONE): (K.CLOSE_ALL, {}, {"closed_by_us": 1.0}, scene(HELD, 1.1)),
+    # Breakeven is 1.1001; half an ATR and the spread beyond it is 1.1007.
+    ("breakeven_out_of_reach", Answer.INSTEAD): (K.BREAKEVEN, {}, {}, scene(HELD, 1.10069)),
+    ("too_small_for_a_partial_close", Answer.INSTEAD): (K.PARTIAL_CLOSE, {}, {}, scene(SMALL, 1.1)),
+    ("too_small_for_a_hedge", Answer.INSTEAD): (K.HEDGE, {}, {}, scene(SMALL, 1.1)),
+    ("no_opposite_position_here", Answer.INSTEAD): (K.HEDGE, {}, {}, replace(scene(HELD, 1.1), opposite=False)),
+    ("no_price_below_zero", Answer.GIVEN_UP): (K.TIGHTEN_STOP, {}, {}, scene(position(), 0.0005)),
+}
+# One step beside: the same with this instead, and the reason is not given.
+BESIDE: dict[tuple[str, Answer], Owed] = {
+    ("quote_is_old", Answer.WAITS): (K.TIGHTEN_STOP, {}, {}, scene(HELD, 1.1, tick_age=60.0)),
+    ("bars_are_old", Answer.WAITS): (K.CLOSE_ALL, {}, {}, scene(HELD, 1.1, view=market(NOW - 900))),
+    ("inside_freeze_level", Answer.WAITS): (
+        K.CLOSE_ALL,
+        {},
+        {},
+        scene(HELD, 1.09031, spec=replace(EURUSD, freeze_level=30)),
+    ),
+    ("spread_too_wide", Answer.WAITS): (
+        K.PARTIAL_CLOSE,
+        {"created_at": NOW - 300},
+        {},
+        scene(HELD, 1.1, spread=0.00021),
+    ),
+    ("news_are_due", Answer.WAITS): (K.TIGHTEN_STOP, {}, {}, replace(scene(HELD, 1.1), news=True)),
+    ("stop_is_tight_enough", Answer.DONE): (K.TIGHTEN_STOP, {}, {}, scene(replace(HELD, stop_loss=1.09824), 1.1)),
+    ("stop_was_set_again", Answer.DONE): (K.TIGHTEN_STOP, {}, {}, scene(HELD, 1.1)),
+    ("stop_near", Answer.DONE): (K.HEDGE, {}, {}, scene(HELD, 1.09101)),
+    ("breakeven_out_of_reach", Answer.INSTEAD): (K.BREAKEVEN, {}, {}, scene(HELD, 1.10071)),
+}
+
+
+def answered(owes: Owed, parameters: Parameters) -> tuple[str, Answer] | None:
+    kind, of_obligation, of_trade, where = owes
+    due: Obligation = owed(kind, **of_obligation)
+    of = trade(where.position, risk=0.005, obligations=(due,), **of_trade)
+    found: Plan = plan(of, due, where, 1, parameters)
+    return None if type(found) not in KIND_OF else (found.reason, KIND_OF[type(found)])  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("why", WHY, ids="-".join)
+def test_every_reason_of_a_plan_is_given_where_it_holds_and_not_beside_it(why: tuple[str, Answer]) -> None:
+    style = replace(P, hedge_style="opposite") if why[0] == "no_opposite_position_here" else P
+    assert answered(WHY[why], style) == why
+    if why in BESIDE:
+        assert answered(BESIDE[why], style) != why
+
+
+def test_every_reason_has_its_scene() -> None:
+    told = {(reason, answer) for reason, why in REASONS.items() for answer in why.answers}
+    assert set(WHY) | {("send_paused", Answer.WAITS)} == told  # the pace of the account is no matter of a plan
+
+
+def test_a_reason_is_told_with_the_numbers_of_its_settings() -> None:
+    assert with_numbers(REASONS["quote_is_old"].words, P) == "the newest quote is older than tick_stale_s (60)"
+    assert with_numbers("by hedge_style, in retry_backoff_s.", P) == (
+        "by hedge_style (auto), in retry_backoff_s ((5.0, 15.0, 45.0, 135.0))."
+    )

@@ -33,7 +33,6 @@ LONGEST_WAIT: Mapping[str, float | None] = {
     "bars_are_old": 600.0,
     "no_atr": 900.0,
     "breakeven_out_of_reach": None,
-    "price_too_near": None,
     "inside_freeze_level": None,
     "trading_disabled_on_symbol": None,
     "older_position_closes_first": None,

@@ -130,6 +130,7 @@ def _tighten(trade: Trade, obligation: Obligation, scene: Scene, magic: int, p: 
 
 
 def _stop_at(trade: Trade, obligation: Obligation, target: float, scene: Scene, magic: int, p: Parameters) -> Plan:
+    """An order for ``target``, which keeps `stop_floor` from the price."""
     position, spec, sign = scene.position, scene.spec, trade.sign
     current = position.stop_loss
     if target <= 0:
@@ -138,9 +139,6 @@ def _stop_at(trade: Trade, obligation: Obligation, target: float, scene: Scene, 
     if current is not None and sign * (target - current) < least:
         return Satisfied("stop_is_tight_enough")
     room = sign * (scene.tick.closing_price(position.side) - target)
-    # Half a tick absorbs the noise of float arithmetic; the distance holds a whole tick of reserve.
-    if room < levels.broker_distance(spec) - spec.tick_size / 2:
-        return Wait("price_too_near")
     # A stop outside two spreads is safe to move in a wide market (R10).
     blocked = _blocked(scene, position, obligation, p, can_wait=room < 2 * scene.tick.spread)
     if blocked is not None:

@@ -40,7 +40,6 @@ REASONS: Mapping[str, Why] = MappingProxyType(
         "inside_freeze_level": Why(
             _WAITS, "the price is so near to the stop or target that the broker refuses changes"
         ),
-        "price_too_near": Why(_WAITS, "the price is within the broker's least distance of the new stop"),
         "spread_too_wide": Why(
             _WAITS, "the spread is above spread_wide times its median, and it waits spread_defer_s at most"
         ),
