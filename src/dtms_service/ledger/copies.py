@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dtms_service.domain.errors import StorageFailed
@@ -68,8 +68,8 @@ def back_up(path: Path, target: Path) -> Verified:
         with durable(target) as part:
             with contextlib.closing(database.read_only(path)) as raw:
                 database.copy_into(raw, part)
-            verify(part)
-    return verify(target)
+            verified = verify(part)
+    return replace(verified, path=target)
 
 
 def restore(source: Path, path: Path, kept: Path) -> Verified:
@@ -86,14 +86,14 @@ def restore(source: Path, path: Path, kept: Path) -> Verified:
         with durable(path) as part:
             with contextlib.closing(database.read_only(source)) as raw:
                 database.copy_into(raw, part)
-            verify(part)
+            verified = verify(part)
             for suffix in ("-wal", ""):  # never a database beside the log of another
                 old = path.with_name(path.name + suffix)
                 if old.exists():
                     old.rename(kept.with_name(kept.name + suffix))
             path.with_name(path.name + "-shm").unlink(missing_ok=True)
             sync_folder(path.parent)
-    return verify(path)
+    return replace(verified, path=path)
 
 
 def _check_meaning(raw: sqlite3.Connection) -> None:
