@@ -208,3 +208,14 @@ def test_what_was_not_sent_is_told_as_an_action_too():
     obligation = owed(K.PARTIAL_CLOSE, status=S.WOULD_HAVE)
     body = unsent_event(owing(obligation), obligation, "would_have", "score_worsens", {"volume": 0.5}, NOW).body
     assert (body["outcome"], body["success"], body["requested"]) == ("would_have", False, {"volume": 0.5})
+
+
+@pytest.mark.parametrize("done", [0.2, 0.25])
+def test_a_piece_that_was_done_is_no_failure_of_its_obligation(done: float):
+    # 0.5 lots in pieces of 0.25: a part of the first is filled, or all of it; then the second is refused twice.
+    piece = replace(HALF, volume=0.25)
+    after, _ = played(piece, filled(done), target=0.5)
+    failures = [(o.attempts, o.attempts - o.uncounted) for o in after.obligations]
+    assert failures == [(1, 0)]
+    after, _ = played(piece, Refused("rejected", "no", 10006), target=0.5, before=after)
+    assert [(o.attempts, o.attempts - o.uncounted) for o in after.obligations] == [(2, 1)]

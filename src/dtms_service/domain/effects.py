@@ -36,6 +36,7 @@ _PACE_S = 1.0
 """Wait after those; the terminal's own pause doubles for the whole account."""
 _VOLUME_NOISE = 1e-9
 _FIXED_TARGET = frozenset({ObligationKind.PARTIAL_CLOSE, ObligationKind.CLOSE_HEDGE})
+_DID_SOMETHING = frozenset({IntentState.CONFIRMED, IntentState.PARTIAL})
 _INVALID_STOPS = 10016
 """TRADE_RETCODE_INVALID_STOPS: the stop is too near the price."""
 _NO_SECOND_POSITION = frozenset({10019, 10034, 10040, 10042, 10043, 10044, 10046})
@@ -237,7 +238,7 @@ def _after(
         status=status,
         target=obligation.target if intent.kind in _FIXED_TARGET else None,
         reduce=obligation.reduce or _no_second_position(intent),
-        uncounted=obligation.uncounted + of_pace(intent),
+        uncounted=obligation.uncounted + (of_pace(intent) or intent.state in _DID_SOMETHING),
         too_near=obligation.too_near + (intent.retcode == _INVALID_STOPS),
         next_try_at=now + _wait(obligation, intent, parameters),
     )

@@ -88,7 +88,10 @@ class Obligation:
     attempts: int = 0
     """Orders sent for it so far."""
     uncounted: int = 0
-    """Those of the attempts that were refused for the account's pace alone; they bring no longer wait and no alert."""
+    """Attempts that are no failures: refused for the account's pace alone, or one piece of more that was done.
+
+    They bring no longer wait and no alert.
+    """
     too_near: int = 0
     """Refusals for a stop too near the price (10016); each moves the next one a spread further away."""
     next_try_at: float = 0.0
