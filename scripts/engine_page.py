@@ -262,6 +262,7 @@ REASONS: dict[str, str] = {
     "spread_too_wide": "waits, `spread_defer_s` at most: the spread is above twice its median",
     "news_are_due": "waits: an operator announced news",
     "hedge_not_seen": "waits: the hedge is not in this snapshot",
+    "other_hedge_closes": "waits: an earlier order opened one after its settle window, and that is closed first",
     "older_position_closes_first": "the account closes by FIFO: closing waits, instead of a part the stop comes closer",
     "stop_was_set_again": "done: a hand has set another stop",
     "stop_is_tight_enough": "done: the present stop is as good, within `least_gain_r`",

@@ -278,6 +278,7 @@ WHY: dict[tuple[str, Answer], Owed] = {
     ("bars_are_old", Answer.WAITS): (K.TIGHTEN_STOP, {}, {}, scene(HELD, 1.1, view=market(NOW - 900))),
     ("no_atr", Answer.WAITS): (K.TIGHTEN_STOP, {}, {}, scene(HELD, 1.1, view=market(atr=Missing("warming up")))),
     ("hedge_not_seen", Answer.WAITS): (K.CLOSE_HEDGE, {}, {"hedge": LINK}, scene(HELD, 1.1)),
+    ("other_hedge_closes", Answer.WAITS): (K.HEDGE, {}, {}, replace(scene(HELD, 1.1), own={2: position(ticket=2)})),
     ("trading_disabled_on_symbol", Answer.WAITS): (
         K.CLOSE_ALL,
         {},

@@ -101,6 +101,12 @@ class TestOpening:
     def test_within_one_atr_of_its_stop_the_stop_is_the_hedge(self, price: float) -> None:
         assert planned(warned(), scene(HELD, price)) == Satisfied("stop_near")
 
+    @pytest.mark.parametrize("style", ["auto", "reduce"])
+    def test_while_a_late_one_is_open_and_being_closed_there_is_no_second_one(self, style: Any) -> None:
+        # C-6: its order came through after the settle window, so the trade is not linked to it.
+        late = replace(scene(HELD, 1.0990), own={2002: COVER})
+        assert planned(warned(hedge_magics=(MAGIC,)), late, replace(P, hedge_style=style)) == Wait("other_hedge_closes")
+
     def test_one_atr_away_it_is_opened(self) -> None:
         assert isinstance(planned(warned(), scene(HELD, 1.09601)), Send)
 

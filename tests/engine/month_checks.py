@@ -29,6 +29,7 @@ LONGEST_WAIT: Mapping[str, float | None] = {
     "spread_too_wide": 300.0,
     "send_paused": 60.0,
     "hedge_not_seen": 600.0,
+    "other_hedge_closes": 600.0,
     "quote_is_old": 0.0,
     "bars_are_old": 600.0,
     "no_atr": 900.0,

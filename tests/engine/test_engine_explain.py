@@ -187,11 +187,18 @@ def said(of: Trade, **seen: Any) -> str:
     return "\n".join(told(of, **seen).next)
 
 
-EVALUATIONS = st.builds(Evaluation, score=st.none() | st.floats(-20, 20), dwell_s=st.floats(0, 20_000))
+EVALUATIONS = st.builds(
+    Evaluation,
+    score=st.none() | st.sampled_from([-9.0, -8.0, -5.0, -4.0, -2.0, -1.0, 0.0, 0.5, 1.0, 3.0]),
+    dwell_s=st.sampled_from([0.0, 899.0, 900.0, 20_000.0]),
+    confirmations=st.integers(0, 3),
+    calm_evaluations=st.integers(0, 3),
+)
 STRUCTURES = st.sampled_from([view().structure, Missing("a gap"), StructureReading(-1, 0, "BOS", 0.0, None, None)])
 
 
-@given(row=st.sampled_from(transitions.TABLE), seen=EVALUATIONS, structure=STRUCTURES)
+@pytest.mark.parametrize("row", transitions.TABLE, ids=lambda row: f"{row.state}-{row.rule}")
+@given(seen=EVALUATIONS, structure=STRUCTURES)
 def test_a_row_is_said_to_lack_nothing_exactly_when_its_guard_holds(
     row: transitions.Row, seen: Evaluation, structure: Any
 ) -> None:
@@ -282,6 +289,10 @@ class TestOwed:
         # Entry and spread, then half an ATR and the spread again: 1.1 + 0.0001 + 0.0005 + 0.0001.
         of = trade(state=T.WARNING_L2, obligations=(owed(K.BREAKEVEN),))
         assert "possible once the price reaches 1.10070" in said(of, scene=scene(of))
+
+    def test_it_is_planned_for_now_and_not_for_the_time_of_the_last_read(self) -> None:
+        of = trade(state=T.WARNING_L1, obligations=(owed(K.TIGHTEN_STOP),))
+        assert "older than tick_stale_s (60) (quote_is_old)" in said(of, scene=scene(of), now=NOW + 61)
 
     def test_a_hedge_is_told_with_side_volume_and_stop(self) -> None:
         of = trade(state=T.WARNING_L2, obligations=(owed(K.HEDGE),))

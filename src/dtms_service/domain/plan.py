@@ -209,6 +209,8 @@ def _hedge_settled(trade: Trade, scene: Scene, p: Parameters) -> Satisfied | Wai
     """R4: a hedge only while the trade's own stop has room; a nearer one is the hedge already."""
     if trade.hedge is not None:
         return Satisfied("hedge_is_open")
+    if scene.own:
+        return Wait("other_hedge_closes")  # C-6: an order of ours that came through after its settle window
     if isinstance(scene.view, Missing) or not isinstance(scene.view.atr, float):
         return Wait("no_atr")
     stop, price = scene.position.stop_loss, scene.tick.closing_price(scene.position.side)

@@ -35,6 +35,7 @@ REASONS: Mapping[str, Why] = MappingProxyType(
         "bars_are_old": Why(_WAITS, "the newest M5 bar closed more than m5_stale_s ago; the next one decides"),
         "no_atr": Why(_WAITS, "there are not enough bars for an ATR"),
         "hedge_not_seen": Why(_WAITS, "the hedge was not in the last read of the terminal"),
+        "other_hedge_closes": Why(_WAITS, "an earlier order of ours opened one late, and that is being closed first"),
         # The broker or the market does not let it through now.
         "trading_disabled_on_symbol": Why(_WAITS, "the broker takes no orders on this symbol"),
         "inside_freeze_level": Why(
