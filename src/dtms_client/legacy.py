@@ -102,6 +102,19 @@ def get_dtms_action_history(ticket: object = None) -> list[dict[str, Any]]:
     return list(found.get("actions", ()))
 
 
+def dtms_url(path: str = "") -> str:
+    """Return the address of ``path`` at the one DTMS, by the settings of this moment. Raises `BadSetting`.
+
+    For programs that ask by plain HTTP: nothing of an address is written into them.
+    """
+    return places.read().url + path
+
+
+def is_dtms_initialized() -> bool:
+    """Tell whether DTMS is ready now; False also when it is away."""
+    return bool(_asked("is_dtms_initialized", lambda client: {"ready": client.wait_ready(timeout=0.0)}).get("ready"))
+
+
 def get_dtms_engine() -> None:
     """None: the engine lives in the service, and only there."""
     _gone("get_dtms_engine")
@@ -125,6 +138,11 @@ def stop_dtms_monitoring(*_: object, **__: object) -> bool:
 async def run_dtms_monitoring_cycle(*_: object, **__: object) -> None:
     """Do nothing: the service runs its cycles itself."""
     _gone("run_dtms_monitoring_cycle")
+
+
+async def get_http_client() -> None:
+    """None: connections are the client's own business."""
+    _gone("get_http_client")
 
 
 async def close_http_client() -> None:

@@ -16,14 +16,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 import httpx
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from dtms_client.register import understand
 from dtms_client.wire import ACTIONS, HEALTH_LIVE, HEALTH_READY, STATUS, TRADES, BatchItemIn, BatchItemOut, TradeOut
 
 _TICKET = re.compile(rf"{TRADES}/(\d+)(?:/(explain|history))?")
+_OLD_TICKET = re.compile(r"/dtms/trade/(\d+)")
 _EPOCH = "2026-01-05T08:00:00.000Z"
 
 
@@ -56,17 +59,48 @@ class FakeDtms(httpx.MockTransport):
             return httpx.Response(200, json={"status": "live", **self._who()})
         if path == HEALTH_READY:
             return self._ready()
-        if path == f"{TRADES}/batch" and request.method == "POST":
-            return self._batch(request)
+        posted = {f"{TRADES}/batch": self._batch, "/dtms/trade/enable": self._enable}
+        if path in posted and request.method == "POST":
+            return posted[path](request)
         if found and request.method == "PUT":
             return self._put(int(found[1]), from_json(request.content or b"{}"))
         if request.method == "GET":
             return self._read(path, found)
         return _refusal(405, "method_not_allowed")
 
+    def _enable(self, request: httpx.Request) -> httpx.Response:
+        """The old path, JSON or form: success is exactly 200."""
+        form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+        said = dict(parse_qsl(request.content.decode())) if form else from_json(request.content or b"{}")
+        if not self.accepting:
+            return _refusal(503, "not_accepting", {"Retry-After": "2"})
+        answers = [self._admit(item.model_dump(exclude_none=True)) for item in understand(None, said).items]
+        worst = max(answers, key=lambda answer: answer.status)
+        if worst.error is not None:
+            return _refusal(worst.status, worst.error["code"])
+        old = self._old(worst.ticket or 0) | {"already_registered": worst.outcome == "already_protected"}
+        return httpx.Response(200, json=old | {"outcome": worst.outcome, "protected": worst.protected})
+
+    def _old(self, ticket: int) -> dict[str, Any]:
+        """One trade in the old envelope."""
+        trade = self.trades[ticket]
+        names = {
+            "direction": "side",
+            "type": "side",
+            "open_price": "entry_price",
+            "sl": "stop_loss",
+            "tp": "take_profit",
+        }
+        info = {**trade, **{old: trade[new] for old, new in names.items()}}
+        head = {"success": True, "summary": f"{ticket} is {trade['state']}", "ticket": ticket, "state": trade["state"]}
+        return head | {"trade_info": info, "error": None}
+
     def _read(self, path: str, found: re.Match[str] | None) -> httpx.Response:
         if found is None:
-            return self._overview(path)
+            old = _OLD_TICKET.fullmatch(path)
+            if old is not None and int(old[1]) in self.trades:
+                return httpx.Response(200, json=self._old(int(old[1])))
+            return _refusal(404, "trade_not_found") if old is not None else self._overview(path)
         trade = self.trades.get(int(found[1]))
         if trade is None:
             return _refusal(404, "trade_not_found")
