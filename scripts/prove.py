@@ -21,15 +21,17 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [*(str(ROOT / "tests" / room) for room in ("support", "domain", "engine")), str(ROOT / "scripts")]
 
-from proofs import account, corruption, hang, invariants, months, reads  # noqa: E402 -- the tests' support is on no path of a script
+from proofs import account, corruption, hang, invariants, kills, months, reads  # noqa: E402 -- the tests' support is on no path of a script
 
 PROOFS: dict[str, Callable[[], str | tuple[str, Mapping[str, Any]]]] = {
     "account": account.prove,
     "corruption": corruption.prove,
     "hang": hang.prove,
     "invariants": invariants.prove,
+    "kills": kills.prove,
     "months": months.prove,
     "reads": reads.prove,
+    "sudden-kills": kills.prove_sudden,
 }
 """Every proof by its name; it returns its figures in one line, or with tables that are evidence too.
 

@@ -76,7 +76,13 @@ def facts(symbol: str, told: Mapping[str, Any]) -> Facts:
     )
 
 
-_ALWAYS = {"l1_score": -0.1, "l2_score": -0.2, "hedge_score": -0.3, "hedge_now_score": -0.3, "arm_age_s": 0.0}
+_ALWAYS: dict[str, Any] = {
+    "l1_score": -0.1,
+    "l2_score": -0.2,
+    "hedge_score": -0.3,
+    "hedge_now_score": -0.3,
+    "arm_age_s": 0.0,
+}
 RULES: Mapping[str, Parameters] = {
     "stern": Parameters(
         **_ALWAYS,

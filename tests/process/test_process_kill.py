@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from random import Random
 
 import pytest
 from crash_points import POINTS, Point, Scene, named
@@ -47,6 +48,14 @@ def test_a_caller_that_is_killed_at_any_point_has_lost_nothing_that_it_was_told_
     point: Point, killing: Killing
 ) -> None:
     killing.caller_dies(point)
+    killing.goes_on()
+
+
+def test_killed_at_any_moment_with_twenty_positions_it_goes_on_where_it_was(killing: Killing) -> None:
+    chance = Random(1)
+    killing.holds(20)
+    for _ in range(4):
+        killing.dies_sometime(chance)
     killing.goes_on()
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import crash_judge
@@ -42,6 +44,7 @@ NERVOUS = {
 SETTLED_S = 180.0
 """Market seconds after which every order of a start is settled, the settle window included."""
 DYING_S = 20.0
+LIFE_S = 2.0
 
 
 class Killing:
@@ -94,6 +97,31 @@ class Killing:
         if without is None:
             self._unanswered.append(ticket)
 
+    def dies_sometime(self, chance: Random) -> None:
+        """Start it, let things go on, and kill it within two seconds, wherever it is; it may not be ready yet."""
+        self.lives(ready=False)
+        killer = threading.Timer(chance.uniform(0.0, LIFE_S), self.victim.kill)
+        killer.start()
+        with suppress(httpx.TransportError):
+            while not self._is_ready():
+                time.sleep(0.01)
+            while True:
+                chance.choice((self.registers, self.leaves_a_file, self.steps, self.loses_child))()
+        killer.join()
+        self.victim.process.wait(DYING_S)
+        self.judge.always(self.disk())
+
+    def holds(self, positions: int) -> None:
+        """Open and register what is missing to that many positions."""
+        self.lives()
+        missing = positions - len(self.victim.get("/simulator/positions")["positions"])
+        tickets = [self.opens() for _ in range(missing)]
+        body = {"trades": [{"ticket": ticket} for ticket in tickets]}
+        if tickets:
+            answer = self.victim.post("/dtms/trades/batch", body)
+            assert answer["accepted"] == len(tickets), answer
+        self.judge.acknowledged.update(tickets)
+
     def goes_on(self) -> None:
         """Start again; what callers have not heard of they repeat; then everything is as it should be."""
         self.lives()
@@ -116,10 +144,10 @@ class Killing:
 
     # What goes on.
 
-    def lives(self) -> None:
-        """Running and ready."""
+    def lives(self, *, ready: bool = True) -> None:
+        """Running, and ready unless that is left open."""
         if self.victim.process is None or self.victim.process.poll() is not None:
-            self.victim.start()
+            self.victim.start(wait=ready)
 
     def ends(self) -> None:
         """Not running."""
@@ -158,8 +186,9 @@ class Killing:
 
     def loses_child(self) -> None:
         """Somebody kills the terminal process."""
-        for child in psutil.Process(self.victim.process.pid).children():
-            child.kill()
+        with suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self.victim.process.pid).children():
+                child.kill()
 
     def stops(self) -> None:
         """SIGTERM."""
@@ -183,6 +212,15 @@ class Killing:
     @property
     def _spool(self) -> Spool:
         return Spool(self.victim.state_dir / "outbox")
+
+    def _is_ready(self) -> bool:
+        """Raises ``httpx.TransportError`` once it is dead; before it listens, it only says no."""
+        try:
+            return httpx.get(f"{self.victim.url}/health/ready", trust_env=False, timeout=5).status_code == 200
+        except httpx.TransportError:
+            if self.victim.process.poll() is not None:
+                raise
+            return False
 
     def _put(self, ticket: int) -> None:
         answer = self.victim.ask("PUT", f"/dtms/trades/{ticket}", json={}, status=None, timeout=10)
