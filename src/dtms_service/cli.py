@@ -22,8 +22,9 @@ from dtms_service.app import keeping
 from dtms_service.app.leaving import FAILED, MISCONFIGURED, Exit
 from dtms_service.app.serve import Plan, run
 from dtms_service.ledger.copies import Verified
+from dtms_service.migrate.launch import launch
 from dtms_service.settings.loading import Loaded, Misconfigured, load
-from dtms_service.settings.tree import Settings, leaves, value_of
+from dtms_service.settings.tree import Api, Settings, leaves, value_of
 
 application = typer.Typer(
     help="DTMS: the one authority that watches MetaTrader 5 positions and reduces their risk.",
@@ -99,6 +100,22 @@ def status(*, as_json: Json = False) -> None:
             str(trade.ticket), trade.symbol, trade.side or "", f"{trade.volume:g}", trade.state, *numbers, *who
         )
     console.print(table)
+
+
+@application.command("migrate-callers")
+def migrate_callers(
+    path: Annotated[Path, typer.Argument(help="A folder of programs, or one file.")],
+    *,
+    apply: Annotated[bool, typer.Option("--apply", help="Write the changes; without it only a diff is shown.")] = False,
+    shim: Annotated[bool, typer.Option("--shim", help="Write a package dtms_integration instead.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also over changes that are not committed.")] = False,
+    port: Annotated[int, typer.Option(help="Where the programs look for DTMS.")] = Api().port,
+    as_json: Json = False,
+) -> None:
+    """Rewrite programs that used the old DTMS to its client, and name what a person must look at."""
+    chosen = {"--apply": apply, "--shim": shim, "--force": force, "--json": as_json}
+    options = [name for name, wanted in chosen.items() if wanted]
+    raise typer.Exit(launch([str(path), "--port", str(port), *options]))
 
 
 @config.command("show")
