@@ -19,7 +19,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [*(str(ROOT / "tests" / room) for room in ("support", "domain", "engine")), str(ROOT / "scripts")]
+sys.path[:0] = [
+    *(str(ROOT / "tests" / room) for room in ("support", "domain", "engine", "market")),
+    str(ROOT / "scripts"),
+]
 
 from proofs import account, corruption, hang, invariants, kills, months, reads  # noqa: E402 -- the tests' support is on no path of a script
 

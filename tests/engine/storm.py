@@ -372,10 +372,13 @@ async def _opened(folder: Path, setting: Setting, modes: Mapping[str, str]) -> W
     )
 
 
-async def run(folder: Path, setting: Setting) -> Judge:
-    """The whole storm. Raises ``AssertionError`` that begins with the invariant that was broken."""
+async def run(folder: Path, setting: Setting, only: str | None = None) -> Judge:
+    """The whole storm. Raises ``AssertionError`` that begins with the invariant that was broken.
+
+    ``only`` names the one invariant that is judged.
+    """
     rules = weather.RULES[setting.rules]
-    judge = Judge(setting.account, setting.mode, rules)
+    judge = Judge(setting.account, setting.mode, rules, only)
     judge.facts = {symbol: weather.facts(symbol, setting.contracts[symbol]) for symbol in weather.SYMBOLS}
     world = await _opened(folder, setting, {})
     storm = Storm(folder, setting, judge, setting.chance, world)

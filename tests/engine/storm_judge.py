@@ -105,6 +105,8 @@ class Judge:
     account: str
     mode: Mode
     parameters: Parameters
+    only: str | None = None
+    """The one invariant to judge by; all of them when None."""
     facts: dict[str, Facts] = field(default_factory=dict)
     modes: dict[str, str] = field(default_factory=dict)
     """By symbol, what the broker allows at present."""
@@ -221,6 +223,8 @@ class Judge:
             self._judge("C-7", calm_settles_everything(self, book))
 
     def _judge(self, name: str, violations: Iterator[str]) -> None:
+        if self.only not in {None, name}:
+            return
         for words in violations:
             if words:
                 message = f"{name} {words}"
@@ -660,6 +664,16 @@ def scored_on_fresh_data(judge: Judge, batch: Batch) -> Violations:
         yield OK if age <= STALE_S + NOISE else f"{trade.ticket} was scored on a quote {age:.0f} s old"
 
 
+def undone_is_undone(judge: Judge, batch: Batch) -> Violations:
+    """C-12: of what is recorded as not done the broker has no deal."""
+    for intent in batch.intents:
+        if intent.state not in {IntentState.NOT_EXECUTED, IntentState.REJECTED}:
+            continue
+        # Without a comment it is a twin with our magic, which is a hand of the storm.
+        done = [d for d in judge.deals if d["magic"] == intent.magic and (d["entry"] or d["comment"])]
+        yield f"order {intent.magic} is {intent.state}, and the broker did it" if done else OK
+
+
 def failure_has_a_row(judge: Judge, batch: Batch) -> Violations:
     """C-25: an order that came to nothing has an action with its reason; a refused obligation has an alert."""
     for intent in batch.intents:
@@ -693,6 +707,7 @@ def nothing_failed(failed: Sequence[str]) -> Violations:
 
 
 AT_COMMIT: Mapping[str, Callable[[Judge, Batch], Violations]] = {
+    "C-12": undone_is_undone,
     "C-17": unknown_changes_nothing,
     "C-18": scored_on_fresh_data,
     "C-25": failure_has_a_row,
