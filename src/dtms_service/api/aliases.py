@@ -20,6 +20,8 @@ from dtms_service.domain.errors import Invalid
 from dtms_service.domain.values import Side
 
 _TICKET = ("ticket",)
+_OPENED = ("final_position", "position")
+"""What the result of an order calls the position that it opened."""
 _POSITION = ("final_position", "position", "ticket")
 """In the result of an order ``ticket`` is the order's; the position's comes first where it is named."""
 _SIDE = ("direction", "side", "type")
@@ -27,15 +29,20 @@ _ENTRY = ("entry_price", "entry", "price_executed", "price")
 _VOLUME = ("volume", "lot")
 _STOP = ("stop_loss", "sl", "final_sl")
 _TAKE = ("take_profit", "tp", "final_tp")
+_ACCEPTED: Mapping[tuple[str, ...], tuple[str, ...]] = {
+    _STOP: ("final_sl", "stop_loss", "sl"),
+    _TAKE: ("final_tp", "take_profit", "tp"),
+}
+"""Inside ``details`` the level that the broker accepted comes before the one that was sent."""
 
 _SIDES = {
     "buy": Side.BUY,
     "long": Side.BUY,
-    "0": Side.BUY,
     "sell": Side.SELL,
     "short": Side.SELL,
-    "1": Side.SELL,
+    **{str(number): (Side.BUY, Side.SELL)[number % 2] for number in range(8)},
 }
+"""Words, and MetaTrader's numbers of position and order types: even ones buy."""
 
 
 def _refuse(field: str, expected: str) -> Invalid:
@@ -52,7 +59,8 @@ def _said(sources: tuple[Mapping[str, Any], ...], names: tuple[str, ...]) -> Ite
 
 
 def _number(sources: tuple[Mapping[str, Any], ...], names: tuple[str, ...]) -> float | None:
-    for name, value in _said(sources, names):
+    first, rest = sources[:1], sources[1:]
+    for name, value in (*_said(first, names), *_said(rest, _ACCEPTED.get(names, names))):
         number = _float(name, value)
         if number > 0:
             return number
@@ -84,10 +92,12 @@ def ticket(name: str, value: Any) -> int:
 
 def _side(sources: tuple[Mapping[str, Any], ...]) -> Side | None:
     for name, value in _said(sources, _SIDE):
-        known = _SIDES.get(str(value).strip().lower()) if isinstance(value, int | str) else None
-        if known is None or isinstance(value, bool):
+        word = str(value).strip().lower() if isinstance(value, int | str) and not isinstance(value, bool) else ""
+        known = _SIDES.get(word) or _SIDES.get(word.removeprefix("order_type_").partition("_")[0])
+        if known is not None:
+            return known
+        if name != "type" or not isinstance(value, str):  # a `type` in words also says "market" or "pending"
             raise _refuse(name, "BUY or SELL (also long, short, 0, 1)")
-        return known
     return None
 
 
@@ -133,11 +143,20 @@ def _parts(body: Mapping[str, Any]) -> Iterator[Registration]:
                 break
 
 
+def _named(body: Mapping[str, Any], details: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Where the ticket stands, the best place first: a body that repeats its order's number means what that opened."""
+    outer, inner = [*_said((body,), _TICKET)], [*_said((details,), _POSITION)]
+    repeated = bool(outer) and str(outer[0][1]) == str(details.get("ticket"))
+    empty = bool(outer) and outer[0][1] in (0, "0")
+    opened = [*_said((details,), _OPENED)]
+    return inner or outer if empty or (repeated and opened) else [*outer, *inner]
+
+
 def registrations(body: Mapping[str, Any]) -> list[Registration]:
     """The registrations a body asks for: itself, and every part of a split order. Raises `Invalid` without a ticket."""
     details = _details(body)
     found = {wish.ticket: wish for wish in _parts(body)}
-    named = [*_said((body,), _TICKET), *_said((details,), _POSITION)]
+    named = _named(body, details)
     if named:
         number = ticket(*named[0])
         if number not in found:

@@ -15,7 +15,7 @@ from dtms_service.api import convert, examples
 from dtms_service.api.describe import operation, with_body
 from dtms_service.api.errors import invalid_fields
 from dtms_service.api.exchange import Ticket, answer, parse, read
-from dtms_service.api.routes import find, shown
+from dtms_service.api.routes import FINDING, find, shown
 from dtms_service.api.security import Scope
 from dtms_service.domain.control import News, Standing, Verb
 from dtms_service.domain.errors import (
@@ -182,7 +182,7 @@ _RELEASE_DOC = operation(
     answers={200: "Released", 202: "Released; our hedge is being closed"},
     raises=(TradeNotFound, RegistrationConflict, *_STORING),
 )
-_MAY_DOC = operation("May a manager change this position now?", Scope.READ, _MAY, raises=(TradeNotFound, Invalid))
+_MAY_DOC = operation("May a manager change this position now?", Scope.READ, _MAY, raises=(*FINDING, Invalid))
 
 
 def ownership_routes(authority: Authority) -> APIRouter:

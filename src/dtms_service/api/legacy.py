@@ -17,9 +17,9 @@ from dtms_service.api.describe import operation, with_body
 from dtms_service.api.errors import REQUEST_ID, problem, row_of
 from dtms_service.api.exchange import FORM, JSON, Ticket, answer, media_type, parse, read
 from dtms_service.api.health import active, watching, why_not
-from dtms_service.api.routes import REGISTERING, find
+from dtms_service.api.routes import FINDING, REGISTERING, find
 from dtms_service.api.security import Scope
-from dtms_service.domain.errors import DtmsError, Invalid, NotAccepting, TradeNotFound
+from dtms_service.domain.errors import DtmsError, Invalid, NotAccepting
 from dtms_service.domain.ownership import OLD_NAMES
 from dtms_service.domain.trade import Trade
 from dtms_service.engine.authority import Authority
@@ -158,7 +158,7 @@ def _failed(error: DtmsError, request: Request) -> tuple[int, dict[str, Any]]:
     return row_of(type(error)).status, problem(error, request.url.path, str(request.scope.get(REQUEST_ID, "")))
 
 
-_TRADE_INFO_DOC = operation("One trade, old envelope", Scope.READ, examples.TRADE_INFO, raises=(TradeNotFound, Invalid))
+_TRADE_INFO_DOC = operation("One trade, old envelope", Scope.READ, examples.TRADE_INFO, raises=(*FINDING, Invalid))
 _ENGINE_DOC = operation("When each trade was last checked", Scope.READ, examples.ENGINE)
 _REGISTRY_DOC = operation(
     "Who manages a trade, in the old names",

@@ -23,6 +23,7 @@ from dtms_service.api import convert, examples
 from dtms_service.api.describe import operation, with_body, with_ticket
 from dtms_service.api.errors import REQUEST_ID, invalid, problem, row_of
 from dtms_service.api.exchange import BATCH_MAX, Ticket, answer, parse, raised, read, ticket_of
+from dtms_service.api.health import why_not
 from dtms_service.api.security import Scope
 from dtms_service.domain.admission import Registration
 from dtms_service.domain.errors import (
@@ -40,6 +41,8 @@ from dtms_service.engine.authority import Authority
 from dtms_service.engine.registrar import Registered
 
 REGISTERING: tuple[type[DtmsError], ...] = (RegistrationConflict, NotAccepting, StorageBusy, StorageFailed, Invalid)
+FINDING: tuple[type[DtmsError], ...] = (TradeNotFound, NotAccepting)
+"""What `find` raises."""
 BATCH_TRADES = 1000
 
 
@@ -62,8 +65,14 @@ _GOOD = TypeAdapter(_GoodBatch)
 
 
 def find(authority: Authority, ticket: int, **facts: Any) -> Trade:
-    """The trade a caller means (R29); raises `TradeNotFound`, carrying ``facts``."""
+    """The trade a caller means (R29). Raises `TradeNotFound`, carrying ``facts``.
+
+    As long as the ledger is not open nobody can know that: `NotAccepting`, because a caller who hears "not here" goes
+    on to move the stop of a trade that DTMS may be defending.
+    """
     trade = authority.book.find(ticket)
+    if trade is None and not authority.report().accepting:
+        raise NotAccepting(why_not(authority.report()), **facts)
     if trade is None:
         message = f"no trade with ticket {ticket} is registered here; PUT {TRADES}/{ticket} registers it"
         raise TradeNotFound(message, ticket=ticket, **facts)
@@ -210,12 +219,10 @@ _TRADES_DOC = operation(
     model=TradeList,
     raises=(Invalid,),
 )
-_TRADE_DOC = operation("One trade", Scope.READ, examples.TRADE, model=TradeOut, raises=(TradeNotFound, Invalid))
-_EXPLAIN_DOC = operation(
-    "Why a trade is in its state", Scope.READ, examples.EXPLANATION, raises=(TradeNotFound, Invalid)
-)
+_TRADE_DOC = operation("One trade", Scope.READ, examples.TRADE, model=TradeOut, raises=(*FINDING, Invalid))
+_EXPLAIN_DOC = operation("Why a trade is in its state", Scope.READ, examples.EXPLANATION, raises=(*FINDING, Invalid))
 _HISTORY_DOC = operation(
-    "Every event of a trade", Scope.READ, examples.HISTORY, raises=(TradeNotFound, Invalid, StorageFailed)
+    "Every event of a trade", Scope.READ, examples.HISTORY, raises=(*FINDING, Invalid, StorageFailed)
 )
 
 
