@@ -53,7 +53,7 @@ def next_step(tmp_path: Path) -> Path:
         "import sqlalchemy as sa\n"
         "from alembic import op\n"
         "revision = 'next'\n"
-        "down_revision = '0002'\n"
+        "down_revision = '0003'\n"
         "def upgrade():\n"
         "    op.create_table('notes', sa.Column('text', sa.Text()))\n"
         "    op.execute('INSERT INTO notes VALUES (1)')\n"
@@ -90,7 +90,7 @@ async def test_an_older_database_is_copied_and_then_brought_up_to_date(url: str,
     assert _ask(path, "SELECT version_num FROM alembic_version") == ["next"]
     assert _ask(path, "SELECT count(*) FROM notes") == [1]
     backup = path.with_name(path.name + ".before-next.bak")
-    assert _ask(backup, "SELECT version_num FROM alembic_version") == ["0002"]
+    assert _ask(backup, "SELECT version_num FROM alembic_version") == ["0003"]
     assert _ask(backup, "SELECT count(*) FROM events") == [1]
 
 
@@ -111,7 +111,7 @@ async def test_a_step_that_fails_leaves_nothing_behind(url: str, next_step: Path
     step.write_text(step.read_text() + "    op.drop_table('nowhere')\n")
     with pytest.raises(StorageFailed, match="nowhere"):
         database.connect(path, _never, str(next_step))
-    assert _ask(path, "SELECT version_num FROM alembic_version") == ["0002"]
+    assert _ask(path, "SELECT version_num FROM alembic_version") == ["0003"]
     assert _ask(path, "SELECT count(*) FROM events") == [1]
     assert _ask(path, "SELECT name FROM sqlite_master WHERE name = 'notes'") == []
     again = await SqlLedger.open(url, draw=_never)
@@ -133,7 +133,7 @@ async def test_a_database_of_a_newer_version_is_refused_and_left_alone(url: str)
     with _sqlite(path) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0099'")
     before = path.read_bytes()
-    with pytest.raises(StorageFailed, match=r"step 0099.*knows up to 0002.*newer version"):
+    with pytest.raises(StorageFailed, match=r"step 0099.*knows up to 0003.*newer version"):
         await SqlLedger.open(url, draw=_never)
     assert path.read_bytes() == before
 

@@ -327,8 +327,8 @@ async def test_scenario_16_a_ledger_of_the_first_version_is_copied_brought_up_to
     assert [event.body for event in events] == [{"n": 1}]
     assert recorded.facts == {"account": "5012345@Broker-Demo"}
     after = copies.verify(path)
-    assert (after.step, after.sealed, after.intents, after.events) == ("0002", True, 1, 1)
-    backup = path.with_name(path.name + ".before-0002.bak")
+    assert (after.step, after.sealed, after.intents, after.events) == ("0003", True, 1, 1)
+    backup = path.with_name(path.name + ".before-0003.bak")
     assert copies.verify(backup).step == "0001"
 
 

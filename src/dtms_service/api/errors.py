@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from dtms_service.domain.errors import (
+    AlertNotFound,
     DtmsError,
     Invalid,
     NotAccepting,
@@ -115,6 +116,7 @@ class Row:
 TABLE: Mapping[type[DtmsError], Row] = {
     Invalid: Row(422, "The request is not valid"),
     TradeNotFound: Row(404, "Trade not found"),
+    AlertNotFound: Row(404, "Alert not found"),
     RegistrationConflict: Row(409, "The registration contradicts the terminal"),
     NotInThisMode: Row(409, "Not available in this mode"),
     NotAccepting: Row(503, "Not accepting registrations yet", retryable=True, retry_after=2),

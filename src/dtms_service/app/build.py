@@ -21,6 +21,7 @@ from dtms_service.api.security import Scope, Token, Tokens
 from dtms_service.app.keeping import marker
 from dtms_service.app.locks import claimed, ledger_lock
 from dtms_service.clock import FactorClock, SteppedClock, SystemClock, chance, new_id
+from dtms_service.domain.alerts import Alert, Wanted
 from dtms_service.domain.errors import NotAccepting
 from dtms_service.domain.record import Batch, Recorded
 from dtms_service.domain.trade import Event
@@ -97,6 +98,10 @@ class LateLedger:
     ) -> tuple[Event, ...]:
         """Stored events."""
         return await self._open().events(kind=kind, trade_id=trade_id, since=since, limit=limit, newest=newest)
+
+    async def alerts(self, wanted: Wanted) -> tuple[Alert, ...]:
+        """Stored alerts."""
+        return await self._open().alerts(wanted)
 
     def look(self) -> None:
         """Is it still there, and still written? Raises ``StorageFailed``."""

@@ -41,6 +41,12 @@ class RegistrationConflict(DtmsError):
     code = "registration_conflict"
 
 
+class AlertNotFound(DtmsError):
+    """There is no alert with this id. GET /dtms/alerts lists what there is."""
+
+    code = "not_found"
+
+
 class NotInThisMode(DtmsError):
     """This operation does not exist in the mode the service runs in."""
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dtms_service.domain.alerts import Alert
 from dtms_service.domain.trade import Event, Intent, Trade
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one transaction stores: facts, and the newest value of each changed trade and intent."""
+    """What one transaction stores: facts, and the newest value of each changed trade, intent and alert."""
 
     events: tuple[Event, ...] = ()
     trades: tuple[Trade, ...] = ()
     intents: tuple[Intent, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     """Facts about the service itself (pinned account, measured broker offset), by name."""
+    alerts: tuple[Alert, ...] = ()
+    """Newest value of each alert that the events make or change, or that was delivered or acknowledged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +36,6 @@ class Recorded:
     last_event_sequence: int
     instance: int
     facts: Mapping[str, str]
+    alerts: tuple[Alert, ...] = ()
+    """Every alert that nobody has acknowledged, and the newest of the others (at most 500)."""
+    last_alert_id: int = 0

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from dtms_service.domain.alerts import Alert
 from dtms_service.domain.trade import Event, Intent, Trade
 from dtms_service.domain.values import Account, Position, Tick
 from dtms_service.domain.view import MarketView
@@ -26,6 +27,8 @@ class Book:
     intents: Mapping[int, Intent] = field(default_factory=dict)
     actions: tuple[Event, ...] = ()
     """Newest events of kind ``action``, oldest first."""
+    alerts: Mapping[int, Alert] = field(default_factory=dict)
+    """The alerts that nobody has acknowledged, by id."""
     positions: Mapping[int, Position] = field(default_factory=dict)
     """Positions of the last good snapshot by identifier."""
     ticks: Mapping[str, Tick] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from dtms_service.domain.alerts import Alert, Wanted
 from dtms_service.domain.orders import Fill, Order
 from dtms_service.domain.outcome import Outcome
 from dtms_service.domain.record import Batch, Recorded
@@ -97,6 +98,9 @@ class Ledger(Protocol):
         newest: bool = False,
     ) -> tuple[Event, ...]:
         """Events with ``sequence > since``, oldest first; ``newest`` takes the last ``limit`` instead of the first."""
+
+    async def alerts(self, wanted: Wanted) -> tuple[Alert, ...]:
+        """Alerts, newest first."""
 
     async def close(self) -> None:
         """Finish what was handed over, then close."""

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from types import MappingProxyType
 
-from dtms_service.domain import magic
+from dtms_service.domain import alerts, magic
+from dtms_service.domain.alerts import ALERT, OVER, Alert, Wanted
 from dtms_service.domain.control import Control, News, Standing
 from dtms_service.domain.errors import StorageBusy
 from dtms_service.domain.record import Batch
@@ -46,6 +47,11 @@ class Record:
         self.loaded = False
         self.busy: StorageBusy | None = None
         """Why the last commit was not taken; None once one was."""
+        self._last_alert_id = 0
+        self.told: set[tuple[str, str]] = set()
+        """Causes (code, about) of every alert since the start, and of those that were known then."""
+        self.alerting = asyncio.Lock()
+        """Held by whoever makes a new value of an alert out of the last one."""
         self.lock = asyncio.Lock()
         """Held by a cycle, and by whoever else changes a trade that exists; new trades need no lock."""
 
@@ -58,7 +64,13 @@ class Record:
         self.facts = stored.facts
         self.standing = _standing(stored.facts)
         intents = {intent.magic: intent for intent in stored.open_intents}
-        self.book = Book(intents=intents, actions=stored.actions).with_trades(stored.trades)
+        self.book = Book(
+            intents=intents,
+            actions=stored.actions,
+            alerts={alert.alert_id: alert for alert in stored.alerts if alert.open},
+        ).with_trades(stored.trades)
+        self._last_alert_id = stored.last_alert_id
+        self.told = {(alert.code, alert.about) for alert in stored.alerts}
         self.loaded = True
 
     def owns(self, account: Account) -> bool:
@@ -91,26 +103,41 @@ class Record:
         intents: Sequence[Intent] = (),
         facts: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Commit, then let the book show it. Raises ``StorageBusy`` (nothing happened) or ``StorageFailed``."""
+        """Commit, then let the book show it. Raises ``StorageBusy`` (nothing happened) or ``StorageFailed``.
+
+        Events of kind ``alert`` make their alerts, in the same transaction.
+        """
         if not (trades or events or intents or facts):
             return
-        sequence = await self._commit(Batch(tuple(events), tuple(trades), tuple(intents), facts))
-        first = sequence - len(events) + 1
-        stored = [replace(event, sequence=first + n) for n, event in enumerate(events)]
-        self.facts = MappingProxyType({**self.facts, **facts})
-        if STANDING in facts:
-            self.standing = _standing(facts)
-        book = self.book.with_trades(trades) if trades else self.book
+        batch = Batch(tuple(events), tuple(trades), tuple(intents), facts)
+        if not any(event.kind in {ALERT, OVER} for event in events):
+            await self._store(batch)
+            return
+        async with self.alerting:
+            made = alerts.raised(self.book.alerts, events, self._last_alert_id)
+            await self._store(replace(batch, alerts=made))
+
+    async def write_alerts(self, changed: Sequence[Alert], events: Sequence[Event] = ()) -> None:
+        """Commit new values of known alerts, made while ``alerting`` is held. Raises as ``write``."""
+        await self._store(Batch(events=tuple(events), alerts=tuple(changed)))
+
+    async def _store(self, batch: Batch) -> None:
+        sequence = await self._commit(batch)
+        first = sequence - len(batch.events) + 1
+        stored = [replace(event, sequence=first + n) for n, event in enumerate(batch.events)]
+        self.facts = MappingProxyType({**self.facts, **batch.facts})
+        if STANDING in batch.facts:
+            self.standing = _standing(batch.facts)
+        book = self.book.with_trades(batch.trades) if batch.trades else self.book
         actions = [event for event in stored if event.kind == "action"]
         if actions:
             book = replace(book, actions=(*book.actions, *actions)[-ACTIONS_KEPT:])
-        if intents:
-            kept = dict(book.intents)
-            for intent in intents:
-                kept.pop(intent.magic, None)
-                if intent.state.open:
-                    kept[intent.magic] = intent
-            book = replace(book, intents=kept)
+        if batch.intents:
+            book = replace(book, intents=_with_open(book.intents, batch.intents))
+        if batch.alerts:
+            book = replace(book, alerts=_with_unacknowledged(book.alerts, batch.alerts))
+            self._last_alert_id = max(self._last_alert_id, *(alert.alert_id for alert in batch.alerts))
+            self.told |= {(alert.code, alert.about) for alert in batch.alerts}
         self.book = book
 
     async def probe(self) -> None:
@@ -134,6 +161,15 @@ class Record:
         """The newest ``limit`` actions after ``since``, oldest first."""
         return await self._ledger.events(kind="action", trade_id=trade_id, since=since, limit=limit, newest=True)
 
+    async def alerts(self, wanted: Wanted) -> tuple[Alert, ...]:
+        """Stored alerts, newest first."""
+        return await self._ledger.alerts(wanted)
+
+    @property
+    def instance(self) -> int:
+        """The number of this ledger (R20)."""
+        return self._instance
+
     def see(self, snapshot: Snapshot, views: Mapping[str, MarketView]) -> None:
         """Let the book show what the newest good snapshot saw; nothing durable changes."""
         self.book = replace(
@@ -144,6 +180,20 @@ class Record:
             account=snapshot.account,
             as_of=snapshot.time,
         )
+
+
+def _with_open(known: Mapping[int, Intent], changed: Sequence[Intent]) -> Mapping[int, Intent]:
+    kept = dict(known)
+    for intent in changed:
+        kept.pop(intent.magic, None)
+        if intent.state.open:
+            kept[intent.magic] = intent
+    return kept
+
+
+def _with_unacknowledged(known: Mapping[int, Alert], changed: Sequence[Alert]) -> Mapping[int, Alert]:
+    kept = {**known, **{alert.alert_id: alert for alert in changed}}
+    return {number: alert for number, alert in kept.items() if alert.open}
 
 
 def fact_of(standing: Standing) -> Mapping[str, str]:

@@ -16,6 +16,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
+from dtms_service.domain.alerts import Alert
 from dtms_service.domain.errors import Invalid, StorageFailed
 from dtms_service.domain.record import Batch
 from dtms_service.domain.trade import Event, Intent, Trade
@@ -26,13 +27,14 @@ ledger has, and what the ledger holds (``seal.py``)."""
 OWN = frozenset({INSTANCE, LINEAGE, SEAL})
 
 Row = dict[str, Any]
-T = TypeVar("T", Trade, Intent)
+T = TypeVar("T", Trade, Intent, Alert)
 
 # Adapters of one-element tuples: pydantic takes no configuration beside a bare dataclass, but hands it down from a
 # tuple.
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, ser_json_inf_nan="constants")
 _TRADE = TypeAdapter(tuple[Trade], config=_STRICT)
 _INTENT = TypeAdapter(tuple[Intent], config=_STRICT)
+_ALERT = TypeAdapter(tuple[Alert], config=_STRICT)
 _BODY = TypeAdapter(tuple[Mapping[str, Any]], config=_STRICT)
 
 
@@ -44,6 +46,7 @@ class Rows:
     trades: list[Row] = field(default_factory=list)
     intents: list[Row] = field(default_factory=list)
     events: list[Row] = field(default_factory=list)
+    alerts: list[Row] = field(default_factory=list)
 
 
 def rows_of(batch: Batch) -> Rows:
@@ -56,6 +59,7 @@ def rows_of(batch: Batch) -> Rows:
         [trade_row(trade) for trade in batch.trades],
         [intent_row(intent) for intent in batch.intents],
         [event_row(event) for event in batch.events],
+        [alert_row(alert) for alert in batch.alerts],
     )
 
 
@@ -85,6 +89,12 @@ def event_row(event: Event) -> Row:
     }
 
 
+def alert_row(alert: Alert) -> Row:
+    """The row of an alert. Raises `Invalid`."""
+    body = _write(_ALERT, alert, f"alert {alert.alert_id}")
+    return _signed(_alert_columns(alert) | {"body": body})
+
+
 def numbered(row: Row, sequence: int) -> Row:
     """The row of an event with its number in the ledger."""
     return _signed({"sequence": sequence, **row})
@@ -98,6 +108,11 @@ def trade_of(row: Mapping[str, Any]) -> Trade:
 def intent_of(row: Mapping[str, Any]) -> Intent:
     """The intent in a row. Raises `StorageFailed` naming the row when it is damaged or of a newer version."""
     return _read(_INTENT, row, f"intent {row['magic']}", _intent_columns)
+
+
+def alert_of(row: Mapping[str, Any]) -> Alert:
+    """The alert in a row. Raises `StorageFailed` naming the row when it is damaged or of a newer version."""
+    return _read(_ALERT, row, f"alert {row['alert_id']}", _alert_columns)
 
 
 def event_of(row: Mapping[str, Any]) -> Event:
@@ -151,6 +166,17 @@ def _intent_columns(intent: Intent) -> Row:
         "state": intent.state,
         "created_at": _real(intent.created_at),
         "resolved_at": _real(intent.resolved_at),
+    }
+
+
+def _alert_columns(alert: Alert) -> Row:
+    return {
+        "alert_id": alert.alert_id,
+        "code": alert.code,
+        "about": alert.about,
+        "trade_id": alert.trade_id,
+        "ticket": alert.ticket,
+        "acknowledged_at": _real(alert.acknowledged_at),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,10 +12,15 @@ from dtms_service.domain.errors import StorageFailed
 from dtms_service.ledger import codec, database
 from dtms_service.ledger.marker import durable, read, sync_folder
 from dtms_service.ledger.seal import name_of, rows_in
-from dtms_service.ledger.tables import EVENTS, INTENTS, TRADES
+from dtms_service.ledger.tables import ALERTS, EVENTS, INTENTS, TRADES
 
-_READERS = {TRADES: codec.trade_of, INTENTS: codec.intent_of, EVENTS: codec.event_of}
-_BELONG = (INTENTS, EVENTS)
+_READERS = {
+    TRADES: codec.trade_of,
+    INTENTS: codec.intent_of,
+    EVENTS: codec.event_of,
+    ALERTS: codec.alert_of,
+}
+_BELONG = (INTENTS, EVENTS, ALERTS)
 """Whose ``trade_id`` must be the number of a trade that exists."""
 
 
@@ -32,6 +37,8 @@ class Verified:
     trades: int
     intents: int
     events: int
+    alerts: int = 0
+    """None before step 0003."""
 
 
 def verify(path: Path, marker: Path | None = None) -> Verified:
@@ -50,9 +57,12 @@ def verify(path: Path, marker: Path | None = None) -> Verified:
             raw.execute("BEGIN")
             step = str(raw.execute("SELECT version_num FROM alembic_version").fetchone()[0])
             if seal is not None:
-                _check_meaning(raw)
-            counts = [raw.execute(f"SELECT count(*) FROM {table.name}").fetchone()[0] for table in _READERS]  # noqa: S608 -- names of ours
-    return Verified(path, step, seal is not None, seal.commits if seal is not None else 0, *counts)
+                _check_meaning(raw, seal.sums)
+            tables = {name for (name,) in raw.execute("SELECT name FROM sqlite_master")}.intersection(
+                table.name for table in _READERS
+            )
+            counts = {name: raw.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in tables}  # noqa: S608 -- names of ours
+    return Verified(path, step, seal is not None, seal.commits if seal is not None else 0, **counts)
 
 
 def back_up(path: Path, target: Path) -> Verified:
@@ -96,11 +106,14 @@ def restore(source: Path, path: Path, kept: Path) -> Verified:
     return replace(verified, path=path)
 
 
-def _check_meaning(raw: sqlite3.Connection) -> None:
+def _check_meaning(raw: sqlite3.Connection, sealed: Collection[str]) -> None:
     for table, reader in _READERS.items():
-        for row in rows_in(raw, table):
-            reader(row)
+        if table.name in sealed:
+            for row in rows_in(raw, table):
+                reader(row)
     for table in _BELONG:
+        if table.name not in sealed:
+            continue
         lost = f"SELECT * FROM {table.name} WHERE trade_id NOT IN (SELECT trade_id FROM trades) LIMIT 1"  # noqa: S608 -- names of ours
         names = [column.name for column in table.columns]
         for row in raw.execute(lost):

@@ -18,9 +18,10 @@ from sqlalchemy.dialects import sqlite
 
 from dtms_service.domain.errors import StorageFailed
 from dtms_service.ledger.codec import SEAL, Row, checked
-from dtms_service.ledger.tables import EVENTS, INTENTS, TRADES
+from dtms_service.ledger.tables import ALERTS, EVENTS, INTENTS, TRADES
 
-TABLES = (TRADES, INTENTS, EVENTS)
+TABLES = (TRADES, INTENTS, EVENTS, ALERTS)
+"""In the order of the seal; one of step 0002 ends before the alerts."""
 _MODULUS = 2**256
 _REMEDY = "Nothing was changed; restore a backup"
 
@@ -47,11 +48,11 @@ class Seal:
     facts: str
     """Digest of all facts but the seal."""
     sums: Mapping[str, Sum]
-    """By the name of the table."""
+    """By the name of the table, in the order of `TABLES`."""
 
     def text(self) -> str:
         """The seal as it is stored: its numbers, then the SHA-256 of that."""
-        sums = (f"{self.sums[table.name].count} {self.sums[table.name].total:064x}" for table in TABLES)
+        sums = (f"{found.count} {found.total:064x}" for found in self.sums.values())
         body = " ".join((str(self.commits), self.facts, *sums))
         return f"{body} {hashlib.sha256(body.encode()).hexdigest()}"
 
@@ -78,11 +79,11 @@ def facts_in(connection: sqlite3.Connection) -> dict[str, Any]:
 def check(connection: sqlite3.Connection, *, whole: bool) -> Seal:
     """Compare the rows with the seal, inside one transaction of the caller's.
 
-    Trades and intents always row by row. Events, which grow without bound, by their number, and row by row when
+    Trades, intents and alerts always row by row. Events, which grow without bound, by their number, and row by row when
     ``whole``; each is looked at again when history is read. Raises `StorageFailed` naming the row or table.
     """
     seal = seal_of(facts_in(connection))
-    for table in TABLES:
+    for table in TABLES[: len(seal.sums)]:
         expected = seal.sums[table.name]
         if table is EVENTS and not whole:
             (count,) = connection.execute(f"SELECT count(*) FROM {table.name}").fetchone()  # noqa: S608 -- a name of ours
@@ -94,6 +95,9 @@ def check(connection: sqlite3.Connection, *, whole: bool) -> Seal:
             raise StorageFailed(message)
         if found != expected:
             raise StorageFailed(f"The ledger's {table.name} are not those that were committed. {_REMEDY}")
+    for table in TABLES[len(seal.sums) :]:
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table.name,)).fetchone():
+            raise StorageFailed(f"The ledger's seal says nothing about its {table.name}. {_REMEDY}")
     return seal
 
 
@@ -133,7 +137,7 @@ def _read(facts: Mapping[str, Any]) -> Seal:
         raise StorageFailed(f"The ledger's seal is missing or damaged. {_REMEDY}")
     commits, of_facts, *numbers = body.split(" ")
     pairs = zip(numbers[::2], numbers[1::2], strict=True)
-    sums = {table.name: Sum(int(n), int(total, 16)) for table, (n, total) in zip(TABLES, pairs, strict=True)}
+    sums = {table.name: Sum(int(n), int(total, 16)) for table, (n, total) in zip(TABLES, pairs, strict=False)}
     return Seal(int(commits), of_facts, sums)
 
 

@@ -6,29 +6,35 @@ import sqlite3
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Result, Select, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from dtms_service.domain import magic
+from dtms_service.domain.alerts import Alert, Wanted
 from dtms_service.domain.errors import StorageFailed
 from dtms_service.domain.record import Batch, Recorded
 from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import Event, IntentState
 from dtms_service.ledger import database
-from dtms_service.ledger.codec import INSTANCE, OWN, Row, event_of, intent_of, trade_of
+from dtms_service.ledger.codec import INSTANCE, OWN, Row, alert_of, event_of, intent_of, trade_of
 from dtms_service.ledger.marker import marker_of
 from dtms_service.ledger.seal import seal_of
-from dtms_service.ledger.tables import EVENTS, INTENTS, META, TRADES
+from dtms_service.ledger.tables import ALERTS, EVENTS, INTENTS, META, TRADES
 from dtms_service.ledger.writer import InlineWriter, ThreadedWriter, Writer
+
+T = TypeVar("T", Event, Alert)
 
 ENDED_TRADES = 1_000
 """How many trades that are over are still loaded."""
 
 RECENT_ACTIONS = 500
 """How many events of kind ``action`` are loaded."""
+
+RECENT_ALERTS = 500
+"""How many of the acknowledged alerts are loaded."""
 
 
 class SqlLedger:
@@ -94,18 +100,23 @@ class SqlLedger:
         newest: bool = False,
     ) -> tuple[Event, ...]:
         """Stored events with ``sequence > since``, oldest first; ``newest``: the last ``limit``, not the first."""
-        query = _events(kind, trade_id, since, limit, newest=newest)
-        if isinstance(self._writer, InlineWriter):
-            found = await self._writer.read(partial(_all_events, query=query))
-        else:
-            if self._writer.failure is not None:
-                raise StorageFailed(self._writer.failure.detail)
-            try:
-                async with self._read_engine().connect() as connection:
-                    found = tuple(event_of(row) for row in _rows(await connection.execute(query)))
-            except SQLAlchemyError as error:
-                raise database.read_error(error) from error
+        found = await self._found(_events(kind, trade_id, since, limit, newest=newest), event_of)
         return found[::-1] if newest else found
+
+    async def _found(self, query: Select[Any], reader: Callable[[Row], T]) -> tuple[T, ...]:
+        if isinstance(self._writer, InlineWriter):
+            return await self._writer.read(partial(_all, query=query, reader=reader))
+        if self._writer.failure is not None:
+            raise StorageFailed(self._writer.failure.detail)
+        try:
+            async with self._read_engine().connect() as connection:
+                return tuple(reader(row) for row in _rows(await connection.execute(query)))
+        except SQLAlchemyError as error:
+            raise database.read_error(error) from error
+
+    async def alerts(self, wanted: Wanted) -> tuple[Alert, ...]:
+        """Stored alerts, newest first."""
+        return await self._found(_alerts(wanted), alert_of)
 
     def look(self) -> None:
         """Is it still there, and still written? Raises `StorageFailed` when a file was replaced or a commit failed."""
@@ -152,7 +163,11 @@ def _load(connection: Connection) -> Recorded:
     trades = [trade_of(row) for query in (live, ended) for row in _rows(connection.execute(query))]
     still_open = INTENTS.c.state.in_([state for state in IntentState if state.open])
     intents = connection.execute(select(INTENTS).where(still_open).order_by(INTENTS.c.magic))
-    actions = _all_events(connection, _events("action", None, 0, RECENT_ACTIONS, newest=True))
+    actions = _all(connection, _events("action", None, 0, RECENT_ACTIONS, newest=True), event_of)
+    alerts = [
+        *_all(connection, _alerts(Wanted(open=True, limit=None)), alert_of),
+        *_all(connection, _alerts(Wanted(open=False, limit=RECENT_ALERTS)), alert_of),
+    ]
     ours = INTENTS.c.magic.between(magic.make(instance, 1), magic.make(instance, 10**8 - 1))
     last_magic = connection.execute(select(func.max(INTENTS.c.magic)).where(ours)).scalar()
     return Recorded(
@@ -164,6 +179,8 @@ def _load(connection: Connection) -> Recorded:
         last_event_sequence=connection.execute(select(func.max(EVENTS.c.sequence))).scalar() or 0,
         instance=instance,
         facts={name: value for name, value in facts.items() if name not in OWN},
+        alerts=tuple(sorted(alerts, key=lambda alert: alert.alert_id)),
+        last_alert_id=connection.execute(select(func.max(ALERTS.c.alert_id))).scalar() or 0,
     )
 
 
@@ -178,8 +195,19 @@ def _events(
     return query.order_by(EVENTS.c.sequence.desc() if newest else EVENTS.c.sequence)
 
 
-def _all_events(connection: Connection, query: Select[tuple[object, ...]]) -> tuple[Event, ...]:
-    return tuple(event_of(row) for row in _rows(connection.execute(query)))
+def _alerts(wanted: Wanted) -> Select[tuple[object, ...]]:
+    query = select(ALERTS).order_by(ALERTS.c.alert_id.desc()).limit(wanted.limit)
+    if wanted.open is not None:
+        nobody = ALERTS.c.acknowledged_at.is_(None)
+        query = query.where(nobody if wanted.open else ~nobody)
+    for column, value in ((ALERTS.c.code, wanted.code), (ALERTS.c.ticket, wanted.ticket)):
+        if value is not None:
+            query = query.where(column == value)
+    return query if wanted.before is None else query.where(ALERTS.c.alert_id < wanted.before)
+
+
+def _all(connection: Connection, query: Select[Any], reader: Callable[[Row], T]) -> tuple[T, ...]:
+    return tuple(reader(row) for row in _rows(connection.execute(query)))
 
 
 def _rows(result: Result[Any]) -> list[Row]:

@@ -94,6 +94,30 @@ EVENTS = Table(
 )
 """``sequence`` is given by the writer, so that a batch knows which numbers its own events got."""
 
+ALERTS = Table(
+    "alerts",
+    METADATA,
+    Column("alert_id", _Number, primary_key=True, autoincrement=False),
+    Column("code", String, nullable=False),
+    Column("about", String, nullable=False),
+    Column("trade_id", _Number),
+    Column("ticket", _Number),
+    Column("acknowledged_at", Double),
+    Column("body", Text, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Index("alerts_of_ticket", "ticket", "alert_id"),
+)
+_open_alert = ALERTS.c.acknowledged_at.is_(None)
+Index(
+    "alerts_open_cause",
+    ALERTS.c.code,
+    ALERTS.c.about,
+    unique=True,
+    sqlite_where=_open_alert,
+    postgresql_where=_open_alert,
+)
+"""One cause has one alert that nobody has acknowledged."""
+
 
 def upsert(table: Table, dialect: str) -> Insert:
     """Insert into ``table``, or replace the row with the same primary key; ``dialect`` is SQLAlchemy's name for it."""
