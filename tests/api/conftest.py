@@ -13,17 +13,21 @@ from dtms_service.api.app import make_app
 from dtms_service.api.doors import Access
 from dtms_service.domain import control
 from dtms_service.domain.admission import Registration
+from dtms_service.domain.alerts import Alert, Wanted
 from dtms_service.domain.control import News, Standing, Verb
 from dtms_service.domain.errors import DtmsError, Invalid, NotAccepting, RegistrationConflict, TradeNotFound
 from dtms_service.domain.ownership import may_modify, owner_of
 from dtms_service.domain.ownership import protected as protected_by_rule
+from dtms_service.domain.record import Batch
 from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import Event, Mode, Owner, Trade
 from dtms_service.domain.values import Account, MarginMode, Position, Side
+from dtms_service.engine.alerting import Alerting
 from dtms_service.engine.authority import Counts, Explanation
 from dtms_service.engine.book import Book
 from dtms_service.engine.operating import HandedOver, Ordered
 from dtms_service.engine.readiness import Check, Phase, Reason, Report
+from dtms_service.engine.record import Record
 from dtms_service.engine.registrar import Registered
 
 T0 = 1_767_600_000.0  # 2026-01-05T08:00:00Z
@@ -126,6 +130,31 @@ DOWN = Report(
 )
 
 
+class MemoryLedger:
+    """A ledger of values, as far as alerts go."""
+
+    def __init__(self) -> None:
+        self.alerts_by_id: dict[int, Alert] = {}
+        self.stored: list[Event] = []
+
+    async def commit(self, batch: Batch) -> int:
+        self.alerts_by_id |= {alert.alert_id: alert for alert in batch.alerts}
+        self.stored += batch.events
+        return len(self.stored)
+
+    async def alerts(self, wanted: Wanted) -> tuple[Alert, ...]:
+        found = [
+            alert
+            for number, alert in sorted(self.alerts_by_id.items(), reverse=True)
+            if wanted.alert_id in {None, number}
+            and wanted.open in {None, alert.open}
+            and wanted.code in {None, alert.code}
+            and wanted.ticket in {None, alert.ticket}
+            and number < (wanted.before or number + 1)
+        ]
+        return tuple(found[: wanted.limit])
+
+
 class FakeAuthority:
     """An authority of values: positions lie in the book, the rest follows from the rules of registration."""
 
@@ -143,6 +172,10 @@ class FakeAuthority:
         self.asked: list[Registration] = []
         self.fails: Exception | None = None
         self.time = T0
+        self.ledger = MemoryLedger()
+        self.record = Record(self.ledger)
+        self.record.loaded = True
+        self.alerting = Alerting(self.record, self)
 
     def at_terminal(self, *positions: Position) -> None:
         self.book = replace(self.book, positions={**self.book.positions, **{p.identifier: p for p in positions}})

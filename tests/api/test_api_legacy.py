@@ -263,7 +263,7 @@ async def test_status_has_what_proxies_pages_and_the_diagnosis_read(http, author
         "7f3a",
     )
     assert body["account"]["login"] == 5001234
-    assert body["counts"] == {"trades": 2, "protected": 2, "unmanaged": 0}
+    assert body["counts"] == {"trades": 2, "protected": 2, "unmanaged": 0, "alerts": 0}
 
 
 async def test_status_answers_while_not_ready_and_says_why(http, authority, down):

@@ -19,7 +19,7 @@ def example_count(node: object) -> int:
 
 def test_every_operation_has_summary_errors_and_an_example(world):
     found = operations(world)
-    assert len(found) == 35
+    assert len(found) == 37
     for name, entry in found:
         assert entry["summary"], name
         errors = {status for status in entry["responses"] if status >= "400"}
@@ -65,6 +65,7 @@ def test_writing_operations_show_what_to_send(world):
         "POST /dtms/trade/enable",
         "POST /dtms/control/{verb}",
         "PUT /dtms/news",
+        "POST /dtms/alerts/{alert_id}/ack",
         "PUT /dtms/trades/{ticket}/owner",
         "POST /simulator/positions",
         "PATCH /simulator/positions/{ticket}",

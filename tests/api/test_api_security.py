@@ -36,6 +36,8 @@ SCOPES = {
     ("GET", "/dtms/control"): "read",
     ("POST", "/dtms/control/{verb}"): "control",
     ("PUT", "/dtms/news"): "control",
+    ("GET", "/dtms/alerts"): "read",
+    ("POST", "/dtms/alerts/{alert_id}/ack"): "control",
     ("GET", "/dtms/status"): "read",
     ("GET", "/dtms/actions"): "read",
     ("GET", "/dtms/action-history"): "read",

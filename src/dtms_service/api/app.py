@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from dtms_client.wire import Problem
+from dtms_service.api.alerts import alert_routes
 from dtms_service.api.control import control_routes, ownership_routes
 from dtms_service.api.doors import Access, Door, Gate
 from dtms_service.api.errors import HANDLERS
@@ -69,6 +70,7 @@ def _routers(
         enable_routes(authority, kind),
         old_reading_routes(authority),
         control_routes(authority),
+        alert_routes(authority),
         ownership_routes(authority),
     ]
     if simulator is not None:

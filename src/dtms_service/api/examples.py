@@ -176,9 +176,31 @@ STATUS: dict[str, Any] = {
     },
     "instance_id": "7f3a",
     "version": "0.1.0",
-    "counts": {"trades": 3, "protected": 2, "unmanaged": 0},
+    "counts": {"trades": 3, "protected": 2, "unmanaged": 0, "alerts": 1},
     "as_of": "2026-01-05T08:15:30.000Z",
 }
+ALERT: dict[str, Any] = {
+    "id": 12,
+    "code": "unprotected_if_down",
+    "severity": "critical",
+    "ticket": 123456,
+    "about": "trade 7",
+    "detail": "the position has no stop loss at the broker",
+    "first_at": "2026-01-05T08:00:00.000Z",
+    "last_at": "2026-01-05T08:00:00.000Z",
+    "count": 1,
+    "over_at": None,
+    "open": True,
+    "acknowledged_at": None,
+    "acknowledged_by": None,
+    "acknowledgement": None,
+    "notice": {"id": "417-12-1", "number": 1, "at": "2026-01-05T08:00:00.000Z"},
+    "delivered": {"log": {"notice": 1, "at": "2026-01-05T08:00:01.000Z"}},
+    "happened": "A registered position has no stop loss at the broker.",
+    "means": "While DTMS or this machine is down, nothing limits its loss.",
+    "do": "Set a stop at the terminal.",
+}
+ALERTS: dict[str, Any] = {"alerts": [ALERT], "count": 1, "open": 1, "next_cursor": None}
 ENGINE: dict[str, Any] = {
     "success": True,
     "summary": "3 trades watched",

@@ -73,7 +73,12 @@ def status_body(authority: Authority, version: str, instance_id: str) -> dict[st
         "account": convert.account_out(report.account),
         "instance_id": instance_id,
         "version": version,
-        "counts": {"trades": len(watched), "protected": protected, "unmanaged": unmanaged(book)},
+        "counts": {
+            "trades": len(watched),
+            "protected": protected,
+            "unmanaged": unmanaged(book),
+            "alerts": len(authority.alerting.open),
+        },
         "as_of": convert.iso_or_none(book.as_of),
     }
 

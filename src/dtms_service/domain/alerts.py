@@ -75,6 +75,7 @@ class Alert:
 class Wanted:
     """Which alerts somebody asks for; None asks for any."""
 
+    alert_id: int | None = None
     open: bool | None = None
     code: str | None = None
     ticket: int | None = None

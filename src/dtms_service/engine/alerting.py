@@ -18,7 +18,7 @@ ACKNOWLEDGED = "alert_acknowledged"
 
 
 class Alerting:
-    """The alerts of one engine. Every method that stores raises ``NotAccepting``, ``StorageBusy``, ``StorageFailed``."""
+    """The alerts of one engine. What stores or asks raises ``NotAccepting``, ``StorageBusy``, ``StorageFailed``."""
 
     def __init__(self, record: Record, clock: Clock) -> None:
         self._record = record
@@ -52,9 +52,8 @@ class Alerting:
                 taken = alerts.acknowledged(known, now, by, reason)
                 await self._record.write_alerts([taken], [_told(taken, now)])
                 return taken
-        for stored in await self._record.alerts(Wanted(before=alert_id + 1, limit=1)):
-            if stored.alert_id == alert_id:
-                return stored
+        for stored in await self._record.alerts(Wanted(alert_id=alert_id)):
+            return stored
         message = f"there is no alert {alert_id}; GET /dtms/alerts lists what there is"
         raise AlertNotFound(message)
 

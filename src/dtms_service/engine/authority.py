@@ -10,6 +10,7 @@ from dtms_service.domain.admission import Registration
 from dtms_service.domain.control import News, Standing, Verb
 from dtms_service.domain.errors import DtmsError
 from dtms_service.domain.trade import Event, Mode, Owner, Score, Trade
+from dtms_service.engine.alerting import Alerting
 from dtms_service.engine.book import Book
 from dtms_service.engine.operating import HandedOver, Ordered
 from dtms_service.engine.readiness import Report
@@ -60,6 +61,10 @@ class Authority(Protocol):
     @property
     def counts(self) -> Counts:
         """Totals since the process started."""
+
+    @property
+    def alerting(self) -> Alerting:
+        """The alerts."""
 
     def now(self) -> float:
         """The engine clock: UTC seconds."""

@@ -16,6 +16,7 @@ from dtms_service.domain.outcome import Done
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.trade import Event, Mode, Owner, Trade
 from dtms_service.domain.values import Account
+from dtms_service.engine.alerting import Alerting
 from dtms_service.engine.authority import Counts, Explanation
 from dtms_service.engine.book import Book
 from dtms_service.engine.cycle import Cycle, CycleResult
@@ -76,6 +77,7 @@ class Dtms:
         self._claim = claim
         self._cadence = Cadence(rules.cycle_s)
         self._record = Record(ledger)
+        self._alerting = Alerting(self._record, clock)
         self._cycle = Cycle(
             terminal=terminal,
             record=self._record,
@@ -110,6 +112,11 @@ class Dtms:
     def book(self) -> Book:
         """All trades and what the last snapshot showed of them."""
         return self._record.book
+
+    @property
+    def alerting(self) -> Alerting:
+        """The alerts."""
+        return self._alerting
 
     @property
     def counts(self) -> Counts:

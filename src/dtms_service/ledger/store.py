@@ -200,7 +200,8 @@ def _alerts(wanted: Wanted) -> Select[tuple[object, ...]]:
     if wanted.open is not None:
         nobody = ALERTS.c.acknowledged_at.is_(None)
         query = query.where(nobody if wanted.open else ~nobody)
-    for column, value in ((ALERTS.c.code, wanted.code), (ALERTS.c.ticket, wanted.ticket)):
+    exactly = (ALERTS.c.alert_id, wanted.alert_id), (ALERTS.c.code, wanted.code), (ALERTS.c.ticket, wanted.ticket)
+    for column, value in exactly:
         if value is not None:
             query = query.where(column == value)
     return query if wanted.before is None else query.where(ALERTS.c.alert_id < wanted.before)
