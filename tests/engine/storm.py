@@ -113,7 +113,7 @@ class Storm:
         for _ in range(LIVES):
             stored, before, self.dead = dict(self.judge.stored), dict(self.judge.positions), False
             self.judge.complained_at = None  # a restart takes longer than the pause
-            self.world = await _opened(self.folder, self.setting, self.judge.modes)
+            self.world = await open_storm(self.folder, self.setting, self.judge.modes)
             self.link.judge, self.link.world = self.judge, self.world
             self._watch_ledger()
             try:
@@ -354,7 +354,10 @@ class Storm:
         self._trouble = nothing  # type: ignore[method-assign]  # the last minutes of a storm
 
 
-async def _opened(folder: Path, setting: Setting, modes: Mapping[str, str]) -> World:
+async def open_storm(
+    folder: Path, setting: Setting, modes: Mapping[str, str], link_type: type[StormLink] = StormLink
+) -> World:
+    """One life on ``folder``, not started; ``modes``: what the broker allows at present, by symbol."""
     contracts = [
         {"name": symbol, **setting.contracts[symbol], "trade_mode": modes.get(symbol, "full")}
         for symbol in weather.SYMBOLS
@@ -368,7 +371,7 @@ async def _opened(folder: Path, setting: Setting, modes: Mapping[str, str]) -> W
         begins=setting.begins,
         contracts=contracts,
         start=False,
-        link_type=StormLink,
+        link_type=link_type,
     )
 
 
@@ -380,12 +383,12 @@ async def run(folder: Path, setting: Setting, only: str | None = None) -> Judge:
     rules = weather.RULES[setting.rules]
     judge = Judge(setting.account, setting.mode, rules, only)
     judge.facts = {symbol: weather.facts(symbol, setting.contracts[symbol]) for symbol in weather.SYMBOLS}
-    world = await _opened(folder, setting, {})
+    world = await open_storm(folder, setting, {})
     storm = Storm(folder, setting, judge, setting.chance, world)
     await world.close()
     try:
         await storm.begin_life()
-        await _positions(storm)
+        await open_positions(storm)
         for _ in range(setting.steps):
             await storm.blow()
         await storm.calm()
@@ -396,7 +399,7 @@ async def run(folder: Path, setting: Setting, only: str | None = None) -> Judge:
     return judge
 
 
-async def _positions(storm: Storm) -> None:
+async def open_positions(storm: Storm) -> None:
     """Open what the storm is about, and register what DTMS is told of."""
     for opening in storm.setting.openings:
         unit, side = weather.UNIT[opening.symbol], 1 if opening.side == "BUY" else -1
