@@ -18,6 +18,8 @@ from rich.table import Table
 from dtms_client.errors import DtmsClientError
 from dtms_client.sync import DtmsClient
 from dtms_service import demo
+from dtms_service.adopt import taking
+from dtms_service.adopt.records import Unusable
 from dtms_service.app import keeping
 from dtms_service.app.leaving import FAILED, MISCONFIGURED, Exit
 from dtms_service.app.serve import Plan, run
@@ -116,6 +118,36 @@ def migrate_callers(
     chosen = {"--apply": apply, "--shim": shim, "--force": force, "--json": as_json}
     options = [name for name, wanted in chosen.items() if wanted]
     raise typer.Exit(launch([str(path), "--port", str(port), *options]))
+
+
+@application.command("adopt")
+def adopt(
+    *,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Register; without it only what would happen is shown.")
+    ] = False,
+    files: Annotated[list[Path] | None, typer.Option("--from", metavar="FILE", help="An old database.")] = None,
+    file: File = None,
+    as_json: Json = False,
+) -> None:
+    """Register the positions that were open before DTMS was, with what the old databases know of them."""
+    strategies = _loaded(file, {}).settings.ownership.dtms_strategies
+    try:
+        with DtmsClient() as client:
+            candidates = taking.look(client, files or [], strategies)
+            taken = taking.take(client, candidates) if apply else [taking.as_planned(one) for one in candidates]
+    except Unusable as error:
+        raise Exit(FAILED, str(error)) from error
+    rows = [taking.row(one) for one in taken]
+    if as_json or not sys.stdout.isatty():
+        typer.echo(json.dumps({"applied": apply, "positions": rows}))
+    else:
+        table = Table(*(rows[0] if rows else ["nothing to adopt"]))
+        for row in rows:
+            table.add_row(*("" if value is None else str(value) for value in row.values()))
+        Console().print(table)
+    if any(one.failed for one in taken):
+        raise typer.Exit(FAILED)
 
 
 @config.command("show")
