@@ -351,7 +351,7 @@ class Storm:
         async def nothing(_: Intent) -> None:
             return None
 
-        self._trouble = nothing  # type: ignore[method-assign]  # the last minutes of a storm
+        self._trouble = nothing  # type: ignore[method-assign, assignment]  # the last minutes of a storm
 
 
 async def open_storm(

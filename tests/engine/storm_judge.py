@@ -736,14 +736,14 @@ def failures_told(judge: Judge) -> Violations:
     by_work: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for (*work, _), cycle in judge._failing.items():
         by_work[tuple(work)].append(cycle)
-    for work, cycles in by_work.items():
+    for about, cycles in by_work.items():
         if len(cycles) < 2:
             continue
-        trade_id = work[0]
+        trade_id = about[0]
         assert isinstance(trade_id, int)
         told = judge.alerts(trade_id, "obligation_failing")
         late = judge.cycles - sorted(cycles)[1] > SECOND_FAILURE_CYCLES
-        yield f"{len(cycles)} failures of {work}, and nobody was told" if late and not told else OK
+        yield f"{len(cycles)} failures of {about}, and nobody was told" if late and not told else OK
 
 
 def nothing_forgotten(judge: Judge, stored: Mapping[int, Trade], before: Mapping[int, Row], book: Book) -> Violations:
@@ -773,9 +773,7 @@ def nothing_forgotten(judge: Judge, stored: Mapping[int, Trade], before: Mapping
         there = now.get(position["identifier"])
         if trade is None or there is None:
             continue
-        looser = there["sl"] != position["sl"] and (
-            not there["sl"] or sign(position) * (there["sl"] - position["sl"]) < 0
-        )
+        looser = position["sl"] and (not there["sl"] or sign(position) * (there["sl"] - position["sl"]) < 0)
         yield f"the start loosened {trade.ticket}" if looser or there["volume"] > position["volume"] else OK
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,15 +20,13 @@ from dtms_service.domain.errors import DtmsError
 TIMEOUT_S = 5.0
 WAITS_S = (5.0, 600.0)
 OTHER = {"BUY": "SELL", "SELL": "BUY"}
-TOLD = {
+TOLD: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "plain": lambda p: {"symbol": p["symbol"], "side": p["side"], "volume": p["volume"]},
     "of the old bot": lambda p: {"details": {"symbol": f"{p['symbol']}c", "direction": p["side"].lower()}},
     "in words": lambda p: {"symbol": p["symbol"], "volume": str(p["volume"]), "stop_loss": "0.0"},
     "nothing": lambda _: {},
 }
 """What callers say of a position beside its ticket, in the ways that callers have."""
-
-Opens = Callable[[], Any]
 
 
 class SimulatedClient(AsyncDtmsClient):
@@ -71,7 +69,7 @@ class Caller:
 
     client: SimulatedClient
     chance: random.Random
-    opens: Callable[[], Any]
+    opens: Callable[[], Awaitable[Mapping[str, Any] | None]]
     known: list[Mapping[str, Any]]
     promises: Promises
 
@@ -131,4 +129,4 @@ class Caller:
         if position is not None:
             self.known.append(position)
             self.promises.sides[position["ticket"]] = position["side"]
-        return position  # type: ignore[no-any-return]
+        return position

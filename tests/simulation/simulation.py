@@ -135,13 +135,12 @@ class Simulation(Storm):
             self._watch_ledger()
             if self.without is not None:
                 PROTECTIONS[self.without].service(self.world)
-            numbers = itertools.count(1)
             app = make_app(
                 self.world.dtms,
                 simulator=None,
                 version="0",
                 instance_id="one",
-                access=Access(new_id=lambda numbers=numbers: f"made-{next(numbers)}"),
+                access=Access(new_id=map("made-{}".format, itertools.count(1)).__next__),
             )
             self.network.up(httpx.ASGITransport(app=app, client=("127.0.0.1", 5000)), self.life)
             self.life.begin(ingest(self.world.dtms, [self.folder / "outbox"], PORT))

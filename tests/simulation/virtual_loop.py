@@ -40,9 +40,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Virtual seconds."""
         return self._patient.now
 
-    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         """See ``asyncio``."""
-        answer: asyncio.Future[T] = self.create_future()
+        answer: asyncio.Future[Any] = self.create_future()
         try:
             answer.set_result(func(*args))
         except Exception as error:  # noqa: BLE001 -- it belongs to whoever waits for the answer
