@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from tenacity import AsyncRetrying
 
 from dtms_client import calls
+from dtms_client.announce import Opening, announced
 from dtms_client.calls import Call
+from dtms_client.defence import ASKING_AS
 from dtms_client.delivery import Registration, Round, combined
-from dtms_client.errors import DtmsClientError
+from dtms_client.errors import DtmsClientError, NotFound
 from dtms_client.http import LoopPools, asend
-from dtms_client.wire import BatchItemIn, Ready, TradeList, TradeOut
-from dtms_client.wiring import POLL_S, Client, Patience, chunks, meant, meant_batch, regrouped
+from dtms_client.retry import Policy
+from dtms_client.wire import BatchItemIn, HandedOverOut, MayModifyOut, Ready, TradeList, TradeOut
+from dtms_client.wiring import POLL_S, Client, Patience, chunks, meant, meant_batch, program, regrouped
 
 T = TypeVar("T")
 
@@ -38,6 +42,46 @@ class AsyncDtmsClient(Client):
         """Register many, one result per item; an item that is refused has ``outcome="rejected"`` and its ``error``."""
         batch = meant_batch(items)
         return regrouped(batch, [done for chunk in chunks(batch) for done in await self._deliver(chunk)])
+
+    @asynccontextmanager
+    async def protecting(
+        self,
+        symbol: str,
+        *,
+        magic: int,
+        strategy_type: str | None = None,
+        managed_by: str | None = None,
+        source: str | None = None,
+    ) -> AsyncIterator[Opening[Awaitable[Registration]]]:
+        """Announce on disk that an order may go out; see `DtmsClient.protecting`. Costs the loop one fsync."""
+        shared = {"strategy_type": strategy_type, "managed_by": managed_by, "source": source}
+        with announced(self.outbox, symbol, magic, shared) as on_disk:
+            yield Opening(self.register, {**shared, "symbol": symbol}, announced=on_disk)
+
+    async def release(self, ticket: int, *, reason: str = "", by: str | None = None) -> HandedOverOut:
+        """Hand a trade to people for good (R28). Raises `NotFound`, `Conflict`."""
+        return await self.call(calls.release(ticket, reason, by or program() or ""))
+
+    async def hand_over(self, ticket: int, *, owner: str, reason: str = "", by: str | None = None) -> HandedOverOut:
+        """Give a trade to another manager; see `DtmsClient.hand_over`."""
+        return await self.call(calls.hand_over(ticket, owner, reason, by or program() or ""))
+
+    async def may_modify(self, ticket: int, *, manager: str, action: str = "") -> MayModifyOut:
+        """Ask whether ``manager`` may change the position now; ask right before each change. Raises `NotFound`."""
+        return await self.call(calls.may_modify(ticket, manager, action), self._asking)
+
+    async def is_defensive(self, ticket: int) -> bool:
+        """Tell whether DTMS defends this position now; see `DtmsClient.is_defensive`."""
+        known = self._answers.fresh(ticket)
+        if known is not None:
+            return known
+        try:
+            said = (await self.may_modify(ticket, manager=ASKING_AS)).defensive
+        except NotFound:
+            said = False
+        except DtmsClientError as error:
+            return self._answers.missed(ticket, error)
+        return self._answers.heard(ticket, defensive=said)
 
     async def trade(self, ticket: int) -> TradeOut:
         """Read one trade. Raises `NotFound`."""
@@ -81,9 +125,9 @@ class AsyncDtmsClient(Client):
             await clock.asleep(POLL_S)
         return sum(1 for _ in self.outbox.waiting())
 
-    async def call(self, call: Call[T]) -> T:
-        """Send one `Call`, repeated as the policy allows."""
-        attempts = self._attempts(repeatable=call.repeatable)
+    async def call(self, call: Call[T], policy: Policy | None = None) -> T:
+        """Send one `Call`, repeated as the policy allows: the client's own, unless another is given."""
+        attempts = self._attempts(repeatable=call.repeatable, policy=policy)
         retrying = AsyncRetrying(sleep=self.clock.asleep, **attempts.options())
 
         async def once() -> T:

@@ -17,6 +17,8 @@ from dtms_client.wire import (
     BatchItemIn,
     BatchItemOut,
     BatchOut,
+    HandedOverOut,
+    MayModifyOut,
     Problem,
     Ready,
     RegistrationOut,
@@ -113,6 +115,23 @@ def explain(ticket: int) -> Call[dict[str, Any]]:
 def history(ticket: int) -> Call[list[dict[str, Any]]]:
     """Read every event of a trade, oldest first."""
     return Call("GET", f"{TRADES}/{ticket}/history", _events("events"))
+
+
+def release(ticket: int, reason: str, by: str) -> Call[HandedOverOut]:
+    """Let go of a trade for good (R28)."""
+    return Call("DELETE", f"{TRADES}/{ticket}", _reader(HandedOverOut), query=_query({"reason": reason, "by": by}))
+
+
+def hand_over(ticket: int, owner: str, reason: str, by: str) -> Call[HandedOverOut]:
+    """Give a trade to another manager."""
+    body = to_json({"owner": owner, "reason": reason, "by": by})
+    return Call("PUT", f"{TRADES}/{ticket}/owner", _reader(HandedOverOut), body)
+
+
+def may_modify(ticket: int, manager: str, action: str) -> Call[MayModifyOut]:
+    """Ask whether a manager may change the position now."""
+    query = _query({"manager": manager, "action": action})
+    return Call("GET", f"{TRADES}/{ticket}/may-modify", _reader(MayModifyOut), query=query)
 
 
 def status() -> Call[dict[str, Any]]:

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -34,7 +35,7 @@ from dtms_client.errors import (
     of_problem,
 )
 from dtms_client.http import Target
-from dtms_client.spool import Damaged, Entry, Item, Spool, entries
+from dtms_client.spool import ANNOUNCED, Damaged, Entry, Item, Spool, entries
 from dtms_client.wire import BatchItemIn, BatchItemOut, RegistrationOut, TradeOut
 
 Answer = BatchItemOut | RegistrationOut
@@ -117,11 +118,20 @@ def combined(results: Sequence[Registration]) -> Registration:
 class Outbox:
     """The registrations of one client: where they are stored, where they go, and whom to tell when that fails."""
 
-    def __init__(self, spool: Spool, target: Target, mode: str, *, named: bool, clock: Clock) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        target: Target,
+        mode: str,
+        *,
+        named: bool,
+        clock: Clock,
+        on_unprotected: Callable[[int, str], None] | None = None,
+    ) -> None:
         self.spool = spool
         self.target = target
         self.mode = mode
-        self.on_unprotected: Callable[[int, str], None] | None = None
+        self.on_unprotected = on_unprotected
         """Called with ticket and reason when a trade may stay unprotected; from any thread."""
         self._mark = target.url if named else None
         self._clock = clock
@@ -201,6 +211,10 @@ class Outbox:
         self._alarmed = alarmed
         return oldest
 
+    def announce(self, body: Mapping[str, Any]) -> Entry:
+        """Store that an order may go out. Raises `OutboxUnavailable`."""
+        return self.spool.write(body, self._mark, ANNOUNCED)
+
     def alarm(self, ticket: int, reason: str) -> None:
         """Tell the caller's ``on_unprotected``."""
         if self.on_unprotected is not None:
@@ -244,7 +258,7 @@ class Outbox:
             return self._rejected(item, file, error) if is_final(error) else self._kept(item, file, error)
         if answer.outcome is None:
             return self._kept(item, file, NotDtms("an item was answered without an outcome"))
-        self._remove(file)
+        self.remove(file)
         whole = answer if isinstance(answer, RegistrationOut) else None
         result = Registration(
             item.ticket,
@@ -297,7 +311,8 @@ class Outbox:
         _log.error("%s %s; moved to rejected/", entry.path, why)
         entry.reject({"code": "damaged", "detail": why})
 
-    def _remove(self, file: Entry | None) -> None:
+    def remove(self, file: Entry | None) -> None:
+        """Delete what is settled; a file that cannot be deleted is settled once more later."""
         if file is None:
             return
         try:

@@ -84,6 +84,22 @@ def add_trade_to_dtms(
     )
 
 
+def remove_trade_from_dtms(ticket: object) -> bool:
+    """Release a trade: DTMS lets go of it for good (R28). True when it did, or never knew it. Never raises."""
+    if not str(ticket).isdigit():
+        _log.error("remove_trade_from_dtms(%r): not a ticket", ticket)
+        return False
+
+    def let_go(client: DtmsClient) -> dict[str, Any]:
+        try:
+            client.release(int(str(ticket)), reason="remove_trade_from_dtms")
+        except NotFound:
+            _log.info("remove_trade_from_dtms(%s): DTMS never knew it", ticket)
+        return {}
+
+    return "error" not in _asked("remove_trade_from_dtms", let_go)
+
+
 def get_dtms_system_status() -> dict[str, Any]:
     """``dtms_status`` of the service, or ``{"error": …}``."""
     return _asked("get_dtms_system_status", lambda client: dict(client.status()["dtms_status"] or {}))

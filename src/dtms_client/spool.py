@@ -5,6 +5,7 @@
     <folder>/new/<utc_ns>-<pid>-<digest>.json             waits for delivery
     <folder>/rejected/<same name>                         DTMS said no, or the file is damaged: kept for people
     <folder>/rejected/<same stem>.problem.json            why
+    <folder>/announced/<utc_ns>-<pid>-<digest>.json       an order that may be on its way: see `announce`
 
 A file is ``{"v": 1, "created_wall": <UTC s>, "url": <address or null>, "body": {"ticket": …}, "digest": <sha256>}``.
 ``url`` is null for "wherever DTMS lives by the settings", else the address the caller named. Files of 0600 in folders
@@ -42,6 +43,7 @@ from dtms_client.errors import OutboxFull, OutboxUnavailable
 VERSION = 1
 NEW = "new"
 REJECTED = "rejected"
+ANNOUNCED = "announced"
 FILE_MAX = 64 * 1024
 """Bytes; the service refuses larger bodies, too."""
 FILES_MAX = 10_000
@@ -123,7 +125,7 @@ class Entry:
 
 
 def entries(folder: Path, state: str = NEW) -> list[Entry]:
-    """List the files of ``new`` or ``rejected``, oldest first; empty when the folder does not exist.
+    """List the files of ``new``, ``rejected`` or ``announced``, oldest first; empty when the folder does not exist.
 
     Raises ``OSError`` when it exists and cannot be read: an unreadable outbox is not an empty one.
     """
@@ -144,8 +146,8 @@ class Spool:
         self.folder = folder
         self._clock = clock
 
-    def write(self, body: Mapping[str, Any], url: str | None = None) -> Entry:
-        """Store one registration durably, or find the same one already waiting.
+    def write(self, body: Mapping[str, Any], url: str | None = None, state: str = NEW) -> Entry:
+        """Store one registration (or announcement) durably, or find the same one already waiting.
 
         Costs two fsyncs (file, folder). Raises `OutboxUnavailable`, `OutboxFull`.
         """
@@ -154,10 +156,11 @@ class Spool:
             raise OutboxUnavailable(f"the registration has {len(data)} bytes, more than {FILE_MAX}")
         try:
             _folder(self.folder)
-            _folder(self.folder / NEW)
-            twin = self._room_for(len(data), f"-{digest[:16]}.json")
+            folder = self.folder / state
+            _folder(folder)
+            twin = self._room_for(folder, len(data), f"-{digest[:16]}.json")
             if twin is None:
-                return self._commit(data, digest)
+                return self._commit(folder, data, digest)
             _sync_folder(twin.path.parent)  # its writer may not have come that far
         except OSError as error:
             raise OutboxUnavailable(f"cannot store a registration in {self.folder}: {error}") from error
@@ -165,16 +168,17 @@ class Spool:
 
     def sweep(self) -> int:
         """Delete half-written files of dead writers (older than 60 s). Returns how many."""
-        swept = 0
+        return self._swept(self.folder / NEW) + self._swept(self.folder / ANNOUNCED)
+
+    def _swept(self, folder: Path) -> int:
         try:
-            with os.scandir(self.folder / NEW) as found:
+            with os.scandir(folder) as found:
                 stale = [entry for entry in found if entry.name.endswith(".tmp") and self._is_stale(entry)]
         except FileNotFoundError:
             return 0
         for entry in stale:
             Path(entry.path).unlink(missing_ok=True)
-            swept += 1
-        return swept
+        return len(stale)
 
     def _is_stale(self, entry: os.DirEntry[str]) -> bool:
         try:
@@ -183,8 +187,7 @@ class Spool:
             return False
         return self._clock.wall_ns() / 1e9 - changed > STALE_TMP_S
 
-    def _room_for(self, size: int, ending: str) -> Entry | None:
-        folder = self.folder / NEW
+    def _room_for(self, folder: Path, size: int, ending: str) -> Entry | None:
         names = [name for name in os.listdir(folder) if _is_item(name)]  # noqa: PTH208 - names alone: this is the hot path
         for name in names:
             if name.endswith(ending):
@@ -197,8 +200,8 @@ class Spool:
                 raise OutboxFull(f"{self.folder} holds {total} bytes, more than {BYTES_MAX}")
         return None
 
-    def _commit(self, data: bytes, digest: str) -> Entry:
-        handle, tmp = self._open_new(digest)
+    def _commit(self, folder: Path, data: bytes, digest: str) -> Entry:
+        handle, tmp = self._open_new(folder, digest)
         path = tmp.with_suffix(".json")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -212,10 +215,10 @@ class Spool:
         _sync_folder(path.parent)
         return Entry(path)
 
-    def _open_new(self, digest: str) -> tuple[int, Path]:
+    def _open_new(self, folder: Path, digest: str) -> tuple[int, Path]:
         moment = self._clock.wall_ns()
         while True:
-            tmp = self.folder / NEW / f"{moment:020d}-{os.getpid()}-{digest[:16]}.tmp"
+            tmp = folder / f"{moment:020d}-{os.getpid()}-{digest[:16]}.tmp"
             try:
                 return os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW, 0o600), tmp
             except FileExistsError:  # two threads, one registration, one reading of a coarse clock
@@ -283,7 +286,7 @@ def _folder(path: Path) -> None:
         if sys.platform != "win32":
             _sync_folder(path.parent)
         mode = path.lstat().st_mode
-    if path.name in {NEW, REJECTED} and not stat.S_ISDIR(mode):
+    if path.name in {NEW, REJECTED, ANNOUNCED} and not stat.S_ISDIR(mode):
         raise NotADirectoryError(f"{path} is not a folder (symbolic links are not followed)")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from threading import Thread
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -10,13 +11,16 @@ from typing import Any, Self, TypeVar
 from tenacity import Retrying
 
 from dtms_client import calls
+from dtms_client.announce import Opening, announced
 from dtms_client.calls import Call
+from dtms_client.defence import ASKING_AS
 from dtms_client.delivery import Registration, combined
-from dtms_client.errors import DtmsClientError
+from dtms_client.errors import DtmsClientError, NotFound
 from dtms_client.flusher import FLUSHER, drain
 from dtms_client.http import send
-from dtms_client.wire import BatchItemIn, Ready, TradeList, TradeOut
-from dtms_client.wiring import POLL_S, Client, Patience, chunks, meant, meant_batch, regrouped
+from dtms_client.retry import Policy
+from dtms_client.wire import BatchItemIn, HandedOverOut, MayModifyOut, Ready, TradeList, TradeOut
+from dtms_client.wiring import POLL_S, Client, Patience, chunks, meant, meant_batch, program, regrouped
 
 T = TypeVar("T")
 
@@ -50,6 +54,57 @@ class DtmsClient(Client):
         """Register many, one result per item; an item that is refused has ``outcome="rejected"`` and its ``error``."""
         batch = meant_batch(items)
         return regrouped(batch, [done for chunk in chunks(batch) for done in self._deliver(chunk)])
+
+    @contextmanager
+    def protecting(
+        self,
+        symbol: str,
+        *,
+        magic: int,
+        strategy_type: str | None = None,
+        managed_by: str | None = None,
+        source: str | None = None,
+    ) -> Iterator[Opening[Registration]]:
+        """Announce on disk that an order with this ``magic`` may go out; ``opened()`` inside registers what came of it.
+
+        Should the program die in between, the service finds the position by symbol and magic. The other arguments are
+        those of the registration. Raises `Invalid` for a magic that is not positive.
+        """
+        shared = {"strategy_type": strategy_type, "managed_by": managed_by, "source": source}
+        with announced(self.outbox, symbol, magic, shared) as on_disk:
+            yield Opening(self.register, {**shared, "symbol": symbol}, announced=on_disk)
+
+    def release(self, ticket: int, *, reason: str = "", by: str | None = None) -> HandedOverOut:
+        """Hand a trade to people for good (R28). Raises `NotFound`, `Conflict`."""
+        return self.call(calls.release(ticket, reason, by or program() or ""))
+
+    def hand_over(self, ticket: int, *, owner: str, reason: str = "", by: str | None = None) -> HandedOverOut:
+        """Give a trade to another manager: ``dtms``, ``universal_manager``, ``intelligent_exits`` or ``manual``.
+
+        Raises `NotFound`, `Conflict` while it is closed or an order of it has no answer yet.
+        """
+        return self.call(calls.hand_over(ticket, owner, reason, by or program() or ""))
+
+    def may_modify(self, ticket: int, *, manager: str, action: str = "") -> MayModifyOut:
+        """Ask whether ``manager`` may change the position now; ask right before each change. Raises `NotFound`."""
+        return self.call(calls.may_modify(ticket, manager, action), self._asking)
+
+    def is_defensive(self, ticket: int) -> bool:
+        """Tell whether DTMS defends this position now (R25), so that others keep their hands off it.
+
+        False also for a trade that it does not know. An answer is good for 10 s; when DTMS does not answer, the last
+        known one for 30 s, then False, and the log says so. Takes at most 2 s. Raises nothing of `DtmsClientError`.
+        """
+        known = self._answers.fresh(ticket)
+        if known is not None:
+            return known
+        try:
+            said = self.may_modify(ticket, manager=ASKING_AS).defensive
+        except NotFound:
+            said = False
+        except DtmsClientError as error:
+            return self._answers.missed(ticket, error)
+        return self._answers.heard(ticket, defensive=said)
 
     def trade(self, ticket: int) -> TradeOut:
         """Read one trade. Raises `NotFound`."""
@@ -93,9 +148,9 @@ class DtmsClient(Client):
             clock.sleep(POLL_S)
         return sum(1 for _ in self.outbox.waiting())
 
-    def call(self, call: Call[T]) -> T:
-        """Send one `Call`, repeated as the policy allows."""
-        attempts = self._attempts(repeatable=call.repeatable)
+    def call(self, call: Call[T], policy: Policy | None = None) -> T:
+        """Send one `Call`, repeated as the policy allows: the client's own, unless another is given."""
+        attempts = self._attempts(repeatable=call.repeatable, policy=policy)
         retrying = Retrying(sleep=self.clock.sleep, **attempts.options())
         return retrying(lambda: call.answer(send(self.target, call, attempts.left_s)))
 

@@ -25,7 +25,8 @@ from pydantic_core import from_json
 from dtms_client.register import understand
 from dtms_client.wire import ACTIONS, HEALTH_LIVE, HEALTH_READY, STATUS, TRADES, BatchItemIn, BatchItemOut, TradeOut
 
-_TICKET = re.compile(rf"{TRADES}/(\d+)(?:/(explain|history))?")
+_TICKET = re.compile(rf"{TRADES}/(\d+)(?:/(explain|history|may-modify|owner))?")
+_DANGER = frozenset({"WARNING_L2", "HEDGED"})
 _OLD_TICKET = re.compile(r"/dtms/trade/(\d+)")
 _EPOCH = "2026-01-05T08:00:00.000Z"
 
@@ -40,10 +41,16 @@ class FakeDtms(httpx.MockTransport):
         self.requests: list[httpx.Request] = []
         """Everything that arrived, oldest first."""
         self.reachable = True
-        """False: connections are refused."""
+        """False: connections are refused, as while the service is down."""
+        self.latency_s = 0.0
+        """Seconds an answer takes. None of them pass: a call with less time than that times out at once, after its
+        request had its effect."""
+        self.lost_answers = 0
+        """The answers of that many next requests are lost, after the requests had their effect."""
         self.accepting = True
         """False: 503 ``not_accepting`` to every registration."""
         self.ready = True
+        self.instance = 1
         self.mode = "protect"
         """``observe``: registrations are answered ``observed``."""
         self.refusals: dict[int, tuple[int, str]] = {}
@@ -53,6 +60,19 @@ class FakeDtms(httpx.MockTransport):
         if not self.reachable:
             raise httpx.ConnectError("refused", request=request)
         self.requests.append(request)
+        answer = self._answer(request)
+        if self.lost_answers > 0:
+            self.lost_answers -= 1
+            raise httpx.ReadError("the connection was reset", request=request)
+        if self.latency_s > (request.extensions.get("timeout", {}).get("read") or float("inf")):
+            raise httpx.ReadTimeout("no answer in time", request=request)
+        return answer
+
+    def restart(self) -> None:
+        """Be another process of the same service: what it knew is in its ledger, so the trades stay."""
+        self.instance += 1
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path
         found = _TICKET.fullmatch(path)
         if path == HEALTH_LIVE:
@@ -62,11 +82,22 @@ class FakeDtms(httpx.MockTransport):
         posted = {f"{TRADES}/batch": self._batch, "/dtms/trade/enable": self._enable}
         if path in posted and request.method == "POST":
             return posted[path](request)
-        if found and request.method == "PUT":
-            return self._put(int(found[1]), from_json(request.content or b"{}"))
+        if found and request.method in {"PUT", "DELETE"}:
+            return self._written(request, int(found[1]), found[2])
         if request.method == "GET":
             return self._read(path, found)
         return _refusal(405, "method_not_allowed")
+
+    def _written(self, request: httpx.Request, ticket: int, about: str | None) -> httpx.Response:
+        body = from_json(request.content or b"{}")
+        if request.method == "PUT" and about is None:
+            return self._put(ticket, body)
+        trade = self.trades.get(ticket)
+        if trade is None:
+            return _refusal(404, "trade_not_found")
+        owner = body["owner"] if about == "owner" else "manual"
+        trade |= {"owner": owner, "protected": owner == "dtms" and self.mode == "protect"}
+        return httpx.Response(200, json={"trade": trade, "unwinding": False})
 
     def _enable(self, request: httpx.Request) -> httpx.Response:
         """The old path, JSON or form: success is exactly 200."""
@@ -104,6 +135,10 @@ class FakeDtms(httpx.MockTransport):
         trade = self.trades.get(int(found[1]))
         if trade is None:
             return _refusal(404, "trade_not_found")
+        if found[2] == "may-modify":
+            defensive = trade["owner"] == "dtms" and trade["state"] in _DANGER
+            said = {"allowed": not defensive, "reason": "the fake knows only whether DTMS is defending", **trade}
+            return httpx.Response(200, json=said | {"defensive": defensive})
         if found[2] == "history":
             return httpx.Response(200, json={"events": []})
         return httpx.Response(200, json={"ticket": trade["ticket"], "score": None} if found[2] else trade)
@@ -121,7 +156,7 @@ class FakeDtms(httpx.MockTransport):
                 "uptime": "0:00:01",
             }
             body = {"success": True, "dtms_status": inner, "phase": "ready", "mode": self.mode, "error": None}
-            return httpx.Response(200, json=body | {"instance_id": "fake"})
+            return httpx.Response(200, json=body | {"instance_id": self._who()["instance_id"]})
         if path == ACTIONS:
             return httpx.Response(200, json={"success": True, "action_history": [], "total_actions": 0, "error": None})
         return _refusal(404, "not_found")
@@ -166,7 +201,7 @@ class FakeDtms(httpx.MockTransport):
         )
 
     def _who(self) -> dict[str, str]:
-        return {"service": "dtms", "instance_id": "fake", "version": "0"}
+        return {"service": "dtms", "instance_id": f"fake-{self.instance}", "version": "0"}
 
 
 def _problem(status: int, code: str) -> dict[str, Any]:

@@ -122,6 +122,21 @@ class BatchItemIn(RegistrationIn):
     ticket: int = Field(gt=0, le=TICKET_MAX)
 
 
+class AnnouncementIn(Wire):
+    """An order that may go out now, said on disk before it does; it travels in a file only.
+
+    ``process``: the announcing program's id; ``unique``: tells two announcements of one program apart.
+    """
+
+    symbol: str = Field(min_length=1, max_length=32)
+    magic: int = Field(gt=0, le=TICKET_MAX)
+    strategy_type: str | None = Field(default=None, max_length=64)
+    managed_by: str | None = Field(default=None, max_length=64)
+    source: str | None = Field(default=None, max_length=64)
+    process: int
+    unique: str = Field(max_length=64)
+
+
 class BatchItemOut(Wire):
     """Answer to one item of a batch; ``status`` is the HTTP status it would have had alone."""
 
@@ -138,6 +153,23 @@ class BatchOut(Wire):
     results: list[BatchItemOut]
     accepted: int
     rejected: int
+
+
+class HandedOverOut(Wire):
+    """Answer to a release or a hand-over. ``unwinding``: our hedge of the trade is being closed."""
+
+    trade: TradeOut
+    unwinding: bool
+
+
+class MayModifyOut(Wire):
+    """Answer of ``GET /dtms/trades/{ticket}/may-modify``; it holds for now only (R25)."""
+
+    allowed: bool
+    reason: str
+    owner: str
+    state: str
+    defensive: bool
 
 
 class TradeList(Wire):

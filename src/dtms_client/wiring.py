@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +13,7 @@ import httpx
 
 from dtms_client import places
 from dtms_client.clock import CLOCK, Clock
+from dtms_client.defence import ASK, Answers
 from dtms_client.delivery import Outbox, Registration, combined
 from dtms_client.errors import BadSetting, DtmsClientError, Invalid, NotDtms, NotReady, Unreachable
 from dtms_client.flusher import FLUSHER
@@ -30,6 +31,8 @@ POLL_S = 0.25
 POLL_CALL_S = 2.0
 _BUDGETS: dict[str, Budget] = {}
 """One retry budget per service: an outage is one outage for the whole process."""
+_ANSWERS: dict[str, Answers] = {}
+"""What each service said of whether it defends a trade: programs that make a client per question share it."""
 _log = logging.getLogger("dtms_client")
 
 
@@ -38,7 +41,8 @@ class Client:
 
     ``timeout``: seconds a call may take in total; ``retries``: attempts; ``spool``: ``always`` stores a registration
     before it is sent, ``on_failure`` only when it could not be delivered, ``off`` never; ``transport`` replaces the
-    network (tests). What is not given comes from the settings (`places`), read now. Raises `BadSetting`.
+    network (tests); ``on_unprotected`` is called with ticket and reason, from any thread, when a trade may stay
+    unprotected. What is not given comes from the settings (`places`), read now. Raises `BadSetting`.
     """
 
     clock: ClassVar[Clock] = CLOCK
@@ -52,6 +56,7 @@ class Client:
         retries: int | None = None,
         spool: str = "always",
         transport: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
+        on_unprotected: Callable[[int, str], None] | None = None,
     ) -> None:
         if spool not in MODES:
             raise BadSetting(f"spool={spool!r} is none of {', '.join(MODES)}")
@@ -64,13 +69,23 @@ class Client:
         )
         self._budget = Budget() if transport is not None else _BUDGETS.setdefault(url, Budget())
         self.outbox = Outbox(
-            Spool(said.spool_dir, self.clock), self.target, spool, named=base_url is not None, clock=self.clock
+            Spool(said.spool_dir, self.clock),
+            self.target,
+            spool,
+            named=base_url is not None,
+            clock=self.clock,
+            on_unprotected=on_unprotected,
         )
-        """Set ``outbox.on_unprotected`` to hear of trades that may stay unprotected."""
+        self._answers = Answers(self.clock) if transport is not None else _ANSWERS.setdefault(url, Answers(self.clock))
         FLUSHER.watch(self.outbox)
 
-    def _attempts(self, *, repeatable: bool) -> Attempts:
-        return Attempts(self._policy, self._budget, self.clock, repeatable=repeatable)
+    def _attempts(self, *, repeatable: bool, policy: Policy | None = None) -> Attempts:
+        return Attempts(policy or self._policy, self._budget, self.clock, repeatable=repeatable)
+
+    @property
+    def _asking(self) -> Policy:
+        """Bounds of a question that stands in the way of a stop."""
+        return Policy(min(ASK.attempts, self._policy.attempts), min(ASK.total_s, self._policy.total_s))
 
     def _watched(self, results: list[Registration]) -> list[Registration]:
         if any(result.outcome == "queued" for result in results):
@@ -84,9 +99,14 @@ def meant(ticket: object, data: object, fields: Mapping[str, Any]) -> Meant:
     if found.left_out:
         tickets = [item.ticket for item in found.items]
         _log.warning("tickets %s: left out what makes no sense: %s", tickets, "; ".join(found.left_out))
-    program = Path(sys.argv[0]).stem[:64] or None
-    named = tuple(item if item.source else item.model_copy(update={"source": program}) for item in found.items)
+    here = program()
+    named = tuple(item if item.source else item.model_copy(update={"source": here}) for item in found.items)
     return replace(found, items=named)
+
+
+def program() -> str | None:
+    """This program's name, as registrations and orders to DTMS name their source."""
+    return Path(sys.argv[0]).stem[:64] or None
 
 
 def meant_batch(items: Iterable[Mapping[str, Any] | BatchItemIn]) -> list[Meant | Invalid]:

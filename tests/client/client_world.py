@@ -91,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(response.read())
 
-    do_GET = do_PUT = do_POST = _answer  # noqa: N815 - names the standard library looks for
+    do_GET = do_PUT = do_POST = do_DELETE = _answer  # noqa: N815 - names the standard library looks for
 
     def log_message(self, *_: object) -> None:
         """Stay quiet."""

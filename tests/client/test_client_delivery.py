@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from dtms_client import (
     Conflict,
     DtmsClient,
     Invalid,
+    NotFound,
     NotReady,
     OutboxUnavailable,
     Registration,
@@ -343,6 +345,37 @@ def test_reads_return_what_the_service_says(both: Make, dtms: FakeDtms) -> None:
     assert client.actions(ticket=1) == []
     assert client.history(1) == []
     assert client.explain(1)["ticket"] == 1
+
+
+def test_a_trade_is_handed_over_and_released_and_its_managers_ask(both: Make, dtms: FakeDtms) -> None:
+    client = both(dtms)
+    client.register(1, symbol="EURUSD", side="sell")
+    assert client.may_modify(1, manager="intelligent_exits", action="trail").allowed
+    assert dict(dtms.requests[-1].url.params) == {"manager": "intelligent_exits", "action": "trail"}
+    given = client.hand_over(1, owner="universal_manager", reason="its strategy goes on", by="anna")
+    assert (given.trade.owner, given.trade.protected, given.unwinding) == ("universal_manager", False, False)
+    assert json.loads(dtms.requests[-1].content) == {
+        "owner": "universal_manager",
+        "reason": "its strategy goes on",
+        "by": "anna",
+    }
+    assert client.release(1, reason="closed by hand").trade.owner == "manual"
+    assert dict(dtms.requests[-1].url.params)["reason"] == "closed by hand"
+    assert dict(dtms.requests[-1].url.params)["by"]  # the program names itself
+    for ask in (client.release, lambda ticket: client.hand_over(ticket, owner="dtms")):
+        with pytest.raises(NotFound):
+            ask(2)
+
+
+def test_a_callback_given_at_the_beginning_hears_of_a_trade_that_may_stay_unprotected(
+    both: Make, dtms: FakeDtms
+) -> None:
+    heard: list[tuple[int, str]] = []
+    client = both(dtms, on_unprotected=lambda ticket, why: heard.append((ticket, why)))
+    dtms.refusals[1] = (409, "registration_conflict")
+    with pytest.raises(Conflict):
+        client.register(1)
+    assert [ticket for ticket, _ in heard] == [1]
 
 
 def test_a_spool_mode_that_does_not_exist_is_refused(both: Make, dtms: FakeDtms) -> None:

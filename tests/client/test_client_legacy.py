@@ -228,6 +228,19 @@ def test_the_fields_of_the_bracket_handler(dtms: FakeDtms, url: str) -> None:
     assert (trade["symbol"], trade["side"], trade["take_profit"]) == ("XAUUSD", "BUY", 1920.0)
 
 
+def test_a_trade_is_taken_out_under_the_old_name(
+    dtms: FakeDtms, url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    legacy.auto_register_dtms(7, DATA)
+    assert legacy.remove_trade_from_dtms("7") is True
+    assert dtms.trades[7]["owner"] == "manual"
+    assert legacy.remove_trade_from_dtms(8) is True  # DTMS never knew it
+    assert legacy.remove_trade_from_dtms("no ticket") is False
+    monkeypatch.setenv("DTMS_API_URL", f"http://127.0.0.1:{closed_port()}")
+    assert legacy.remove_trade_from_dtms(7) is False
+    assert "remove_trade_from_dtms" in caplog.text
+
+
 def test_the_old_queries_answer_in_their_old_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     def old(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/dtms/trade/5":

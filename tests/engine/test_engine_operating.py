@@ -232,5 +232,8 @@ async def test_an_owner_who_does_nothing_in_danger_is_told_of_once(world: World)
     assert (allowed, defensive) == (True, False), "DTMS defends no trade of others"
     await world.advance(570)
     assert await told() == 0, "it asked less than ten minutes ago"
-    await world.advance(1800)
+    world.dtms.may_modify(world.trade(ticket), Owner.INTELLIGENT_EXITS)
+    await world.advance(60)
+    assert await told() == 1, "another manager asked, not the owner"
+    await world.advance(1740)
     assert await told() == 1

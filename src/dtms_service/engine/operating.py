@@ -139,11 +139,12 @@ class Operating:
         return replace(given, obligations=(*given.obligations, wanted))
 
     def may_modify(self, trade: Trade, manager: Owner) -> tuple[bool, str, bool]:
-        """(allowed, why, defensive) for ``manager`` now (R25). That it asked is remembered (R26)."""
+        """(allowed, why, defensive) for ``manager`` now (R25). That the owner asked is remembered (R26)."""
         acts = ownership.may_act(trade, self._mode)
         in_danger = control.defensive(trade, acts=acts, control=self._record.standing.control)
         allowed, why = ownership.may_modify(trade, manager, defensive=in_danger)
-        self._asked[trade.trade_id] = self._clock.now()
+        if manager is trade.owner:
+            self._asked[trade.trade_id] = self._clock.now()
         return allowed, why, in_danger
 
     async def look_for_silence(self) -> None:

@@ -10,6 +10,8 @@ POSTING = "dtms_client.posting"
 
 REGISTERING = frozenset({"auto_register_dtms", "add_trade_to_dtms", "register_trade_with_dtms_api"})
 """Put a trade under protection; the answer says whether it worked."""
+RELEASING = frozenset({"remove_trade_from_dtms"})
+"""Take a trade out of protection for good."""
 ASKING = frozenset(
     {"get_dtms_system_status", "get_dtms_trade_status", "get_dtms_action_history", "is_dtms_initialized"}
 )
@@ -25,7 +27,7 @@ ENGINE = frozenset(
     }
 )
 """Meant an engine in the caller's process: the client keeps the names, and they do nothing."""
-KEPT = REGISTERING | ASKING | ENGINE
+KEPT = REGISTERING | RELEASING | ASKING | ENGINE
 """Every old name that `dtms_client.legacy` still has."""
 AWAITED = frozenset({"register_trade_with_dtms_api", "run_dtms_monitoring_cycle", "enable_trade_async"})
 """Coroutines: without ``await`` nothing happens."""
