@@ -24,11 +24,12 @@ sys.path[:0] = [
     str(ROOT / "scripts"),
 ]
 
-from proofs import account, corruption, hang, intents, invariants, kills, months, reads  # noqa: E402 -- the tests' support is on no path of a script
+from proofs import account, corruption, double_starts, hang, intents, invariants, kills, months, reads  # noqa: E402 -- the tests' support is on no path of a script
 
 PROOFS: dict[str, Callable[[], str | tuple[str, Mapping[str, Any]]]] = {
     "account": account.prove,
     "corruption": corruption.prove,
+    "double-starts": double_starts.prove,
     "hang": hang.prove,
     "intents": intents.prove,
     "invariants": invariants.prove,
