@@ -6,6 +6,7 @@ Talks to the running service over HTTP only. Does nothing where positions exist,
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -24,22 +25,43 @@ class DemoFailed(Exception):
     """The demonstration could not be set up; the service itself goes on."""
 
 
-def open_and_register(url: str, token: str | None, tell: Callable[[str], None]) -> None:
-    """Open the positions and register them; tells what it did, and what went wrong, one sentence each."""
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What the demonstration found and did."""
+
+    present: int
+    """Positions that were open already; then nothing was added."""
+    outcomes: tuple[tuple[int, str], ...] = ()
+    """Ticket and outcome of each registration."""
+
+    def sentence(self) -> str:
+        """For people."""
+        if self.present:
+            return f"demo: {self.present} positions are open already, nothing added"
+        said = ", ".join(outcome for _, outcome in self.outcomes)
+        return f"demo: opened and registered {len(self.outcomes)} positions ({said}). Try: dtms status"
+
+
+def add(url: str, token: str | None) -> Made:
+    """Open the positions and register them. Raises `DemoFailed`, ``httpx.HTTPError`` and ``DtmsClientError``."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    with httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_S, trust_env=False) as terminal:
+        present = _json(terminal.get("/simulator/positions"))["positions"]
+        if present:
+            return Made(len(present))
+        opened = [ticket for wish in WANTED if (ticket := _opened(terminal, *wish)) is not None]
+    with DtmsClient(url, token=token) as client:
+        return Made(0, tuple((ticket, client.register(ticket, source="demo").outcome) for ticket in opened))
+
+
+def open_and_register(url: str, token: str | None, tell: Callable[[str], None]) -> None:
+    """The same beside a service that just started; tells what it did, or what went wrong, in one sentence."""
     try:
-        with httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_S, trust_env=False) as terminal:
-            present = _json(terminal.get("/simulator/positions"))["positions"]
-            if present:
-                tell(f"demo: {len(present)} positions are open already, nothing added")
-                return
-            opened = [ticket for wish in WANTED if (ticket := _opened(terminal, *wish)) is not None]
-        with DtmsClient(url, token=token) as client:
-            outcomes = [client.register(ticket, source="demo").outcome for ticket in opened]
+        made = add(url, token)
     except (httpx.HTTPError, DtmsClientError, DemoFailed) as error:
         tell(f"demo: {error}. Try: dtms status")
         return
-    tell(f"demo: opened and registered {len(outcomes)} positions ({', '.join(outcomes)}). Try: dtms status")
+    tell(made.sentence())
 
 
 def _opened(terminal: httpx.Client, symbol: str, side: str, volume: float) -> int | None:

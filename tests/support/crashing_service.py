@@ -37,6 +37,7 @@ from crash_points import POINTS, Crash, Scene  # noqa: E402
 from crash_protections import switch_off  # noqa: E402
 
 from dtms_service import cli  # noqa: E402
+from dtms_service.commands import serving  # noqa: E402, F401 -- loaded by name, too
 from dtms_service.engine.dtms import Dtms  # noqa: E402
 from dtms_service.ledger.migrations import versions  # noqa: E402, F401
 

@@ -20,11 +20,10 @@ from pydantic import ValidationError
 
 from dtms_client import places
 from dtms_service.domain import bounds
+from dtms_service.settings.files import CONFIG, named_file
 from dtms_service.settings.tree import Leaf, Settings, folder, is_loopback, leaves
 
 PREFIX = "DTMS_"
-CONFIG = "DTMS_CONFIG"
-DEFAULT_FILE = Path("config", "dtms.toml")
 
 SHORT_NAMES: Mapping[str, str] = {
     "DTMS_API_HOST": "api.host",
@@ -71,7 +70,7 @@ def load(
     """
     env = os.environ if environ is None else environ
     real = importlib.util.find_spec("MetaTrader5") is not None if mt5_importable is None else mt5_importable
-    found = file or _named_file(env)
+    found = file or named_file(env)
     flat, origins = _from_file(found) if found is not None else ({}, {})
     from_env, warnings = _from_environment(env)
     for name, (value, variable) in from_env.items():
@@ -83,12 +82,6 @@ def load(
     _check(settings, real=real)
     _check_engine(settings, origins)
     return Loaded(settings, origins, tuple(warnings))
-
-
-def _named_file(env: Mapping[str, str]) -> Path | None:
-    if env.get(CONFIG):
-        return Path(env[CONFIG]).expanduser()
-    return DEFAULT_FILE if DEFAULT_FILE.is_file() else None
 
 
 def _from_file(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
