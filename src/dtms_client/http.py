@@ -1,5 +1,7 @@
 """The only door to httpx: sends a `Call` once and returns its `Reply`, or raises `Unreachable`.
 
+Every request has an id that DTMS repeats: an answer with another one belongs to an earlier question (bytes that came
+twice on a kept connection) and is taken for none, because it would settle a registration that never arrived.
 Synchronous connections are pooled per process and address, asynchronous ones per running loop, so neither a fork nor a
 new event loop inherits a socket. For http:// addresses no certificates are loaded (they cost 21 ms); for https:// they
 always are.
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import itertools
 import os
 import threading
 import time
@@ -21,12 +24,15 @@ import httpcore
 import httpx
 
 from dtms_client.calls import Call, Reply
+from dtms_client.clock import CLOCK
 from dtms_client.errors import BadSetting, Unreachable
 from dtms_client.places import is_loopback
 from dtms_client.retry import CONNECT_S
 
 LIMITS = httpx.Limits(max_connections=10, max_keepalive_connections=5, keepalive_expiry=30.0)
 """The server keeps idle connections for 75 s: whoever closes second never loses a request to the race (T4)."""
+_ID = "x-request-id"
+_NUMBERS = itertools.count()
 BODY_MAX = 16 * 1024 * 1024
 """Longest answer we read; the largest real one, 1,000 trades, stays under 1 MiB."""
 
@@ -48,9 +54,11 @@ class Target:
 def send(target: Target, call: Call[Any], seconds: float) -> Reply:
     """Send once; at most ``seconds`` in total, however slowly the answer drips in."""
     client = _pooled(target.url) if target.transport is None else _own(target)
+    request = _request(target, call, seconds)
     _LIMIT.until = time.monotonic() + seconds
     try:
-        with client.stream(**_request(target, call, seconds)) as response:
+        with client.stream(**request) as response:
+            _check_own(response, request)
             return _reply(response, _read(response.iter_bytes(), time.monotonic() + seconds))
     except (httpx.RequestError, httpx.InvalidURL) as error:
         raise _unreachable(target, error) from error
@@ -62,7 +70,9 @@ async def asend(target: Target, pools: LoopPools, call: Call[Any], seconds: floa
     """Send once on the running loop; at most ``seconds`` in total."""
     try:
         client = await pools.client(target)
-        async with asyncio.timeout(seconds), client.stream(**_request(target, call, seconds)) as response:
+        request = _request(target, call, seconds)
+        async with asyncio.timeout(seconds), client.stream(**request) as response:
+            _check_own(response, request)
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 _grow(body, chunk)
@@ -147,7 +157,12 @@ def close() -> None:
 
 
 def _request(target: Target, call: Call[Any], seconds: float) -> dict[str, Any]:
-    headers = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "dtms-client"}
+    headers = {
+        "accept": "application/json",
+        "accept-encoding": "identity",
+        "user-agent": "dtms-client",
+        _ID: f"{CLOCK.wall_ns():x}-{os.getpid():x}-{next(_NUMBERS):x}",
+    }
     if call.body is not None:
         headers["content-type"] = "application/json"
     if target.token:
@@ -160,6 +175,12 @@ def _request(target: Target, call: Call[Any], seconds: float) -> dict[str, Any]:
         "headers": headers,
         "timeout": httpx.Timeout(seconds, connect=min(CONNECT_S, seconds)),
     }
+
+
+def _check_own(response: httpx.Response, request: dict[str, Any]) -> None:
+    """Raise for an answer to another request; one without an id is no DTMS's, and its body will show that."""
+    if response.headers.get(_ID, request["headers"][_ID]) != request["headers"][_ID]:
+        raise httpx.ReadError("the answer belongs to another request")
 
 
 def _reply(response: httpx.Response, body: bytes) -> Reply:

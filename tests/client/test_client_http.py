@@ -9,18 +9,19 @@ import os
 import socket
 import ssl
 import sys
+import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
 from client_world import closed_port, listening, scripted
 
 from dtms_client import AsyncDtmsClient, DtmsClient, NotDtms, Unreachable, http
-from dtms_client.calls import ready
+from dtms_client.calls import Call, ready
 from dtms_client.errors import BadSetting
-from dtms_client.http import Target, send
+from dtms_client.http import LoopPools, Target, asend, send
 from dtms_client.testing import FakeDtms
 
 Script = Callable[[socket.socket], None]
@@ -61,6 +62,32 @@ def endless(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while True:
             connection.sendall(b"100000\r\n" + b"x" * 0x100000 + b"\r\n")
+
+
+@contextlib.contextmanager
+def telling_twice(requests: list[list[bytes]]) -> Iterator[str]:
+    """A server that repeats every answer of its first connection. What it was sent goes to ``requests``."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                requests.append([])
+                with connection, contextlib.suppress(OSError):
+                    while request := connection.recv(65536):
+                        requests[-1].append(request)
+                        own = next(line for line in request.split(b"\r\n") if line.startswith(b"x-request-id:"))
+                        answer = b"HTTP/1.1 200 OK\r\n%s\r\ncontent-length: 14\r\n\r\n" % own + b'{"ticket": 17}'
+                        connection.sendall(answer * (2 if len(requests) == 1 else 1))
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        http.close()
 
 
 async def asking(kind: str, url: str, seconds: float) -> None:
@@ -117,6 +144,27 @@ def _keep_alive(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
         if not connection.recv(65536):
             return
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_an_answer_that_came_twice_is_not_taken_for_the_next_one(kind: str) -> None:
+    """TCP delivers bytes once; a proxy that repeats them must not settle a registration that never arrived."""
+    requests: list[list[bytes]] = []
+    call = Call("GET", "/x", lambda reply: reply.body)
+    with telling_twice(requests) as url:
+        pools, target = LoopPools(), Target(url)
+
+        async def ask() -> bytes:
+            if kind == "sync":
+                return (await asyncio.to_thread(send, target, call, 2.0)).body
+            return (await asend(target, pools, call, 2.0)).body
+
+        assert await ask() == b'{"ticket": 17}'
+        with pytest.raises(Unreachable, match="another request"):
+            await ask()
+        assert await ask() == b'{"ticket": 17}'
+        await pools.aclose()
+    assert [len(of_connection) for of_connection in requests] == [2, 1]  # the first connection was given up
 
 
 def test_a_service_that_was_restarted_is_reached_over_a_new_connection(dtms: FakeDtms) -> None:
