@@ -757,8 +757,8 @@ def nothing_forgotten(judge: Judge, stored: Mapping[int, Trade], before: Mapping
         kept = (old.initial_volume, old.partials, old.hedges) <= (new.initial_volume, new.partials, new.hedges)
         if not kept or not set(old.hedge_magics) <= set(new.hedge_magics):
             yield f"{old.ticket} lost its counts"
-        if new.state.final or new.episode != old.episode:
-            continue
+        if new.state.final or new.episode != old.episode or old.state is TradeState.PENDING:
+            continue  # what was not seen yet may be seen at the start
         if (new.state, new.flat_left_s, new.recovery_left_s) != (old.state, old.flat_left_s, old.recovery_left_s):
             yield f"{old.ticket} is {new.state}, was {old.state}, in the same episode"
         lost = [o for o in old.obligations if o.status.live and not any(same(o, n) for n in new.obligations)]

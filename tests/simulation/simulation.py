@@ -12,6 +12,7 @@ import itertools
 import logging
 import os
 import random
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -64,7 +65,9 @@ HAPPENINGS: Mapping[str, int] = {
     "full_disk": 1,
 }
 """What may happen between two steps of the market, and how often in a hundred."""
+_NOT_DRAWN = re.compile(r"(?<=login': )\d+|(?<=login=)\d+|\d+(?=@DTMS-Simulated)|(?<=latency_ms': )[0-9.]+")
 MEMORY = Path("/dev/shm")  # noqa: S108 -- where there is one, a disk need not be waited for; nothing dies with the machine
+_SET = re.compile(r"frozenset\(\{([^}]*)\}\)")
 
 
 class SimulatedLink(StormLink):
@@ -107,7 +110,6 @@ class Simulation(Storm):
     trace: Any = field(default_factory=hashlib.sha256)
     known: list[Mapping[str, Any]] = field(default_factory=list)
     network: Network = field(init=False)
-    _login: str = ""
     _people: list[asyncio.Task[None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -116,9 +118,9 @@ class Simulation(Storm):
     # What happened, in one number.
 
     def tell(self, *what: object) -> None:
-        """Add to the trace; the account's number comes from the folder's name and is left out."""
-        text = repr(what)
-        self.trace.update((text.replace(self._login, "login") if self._login else text).encode())
+        """Add to the trace: without the account's number, which is made from the folder's name, and real latencies."""
+        text = _SET.sub(lambda found: str(sorted(found[1].split(", "))), _NOT_DRAWN.sub("", repr(what)))
+        self.trace.update(text.encode())
 
     # Lives.
 
@@ -152,8 +154,6 @@ class Simulation(Storm):
                 continue
             self.judge.positions = self.link.positions()
             self.judge.restarted(stored, before, self.world.dtms.book)
-            account = self.world.dtms.book.account
-            self._login = str(account.login) if account is not None else self._login
             self._nothing_is_lost()
             return
         message = f"the service did not start in {storm.LIVES} lives"
