@@ -20,11 +20,11 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [
-    *(str(ROOT / "tests" / room) for room in ("support", "domain", "engine", "market")),
+    *(str(ROOT / "tests" / room) for room in ("support", "domain", "engine", "market", "simulation")),
     str(ROOT / "scripts"),
 ]
 
-from proofs import account, corruption, double_starts, hang, intents, invariants, kills, months, reads  # noqa: E402 -- the tests' support is on no path of a script
+from proofs import account, corruption, double_starts, hang, intents, invariants, kills, months, reads, simulations  # noqa: E402 -- the tests' support is on no path of a script
 
 PROOFS: dict[str, Callable[[], str | tuple[str, Mapping[str, Any]]]] = {
     "account": account.prove,
@@ -36,6 +36,7 @@ PROOFS: dict[str, Callable[[], str | tuple[str, Mapping[str, Any]]]] = {
     "kills": kills.prove,
     "months": months.prove,
     "reads": reads.prove,
+    "simulation": simulations.prove,
     "sudden-kills": kills.prove_sudden,
 }
 """Every proof by its name; it returns its figures in one line, or with tables that are evidence too.
