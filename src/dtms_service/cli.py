@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, str] = {
     "halt": "ordering",
     "reset": "ordering",
     "flatten": "ordering",
+    "doctor": "examining",
     "config": "configuring",
     "db": "storing",
     "openapi": "describing",

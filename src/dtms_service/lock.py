@@ -82,6 +82,24 @@ def holder(path: Path) -> int | None:
     return int(text) if re.fullmatch(r"\d+\n?", text) else None
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process holds this lock now. Takes it for an instant where it is free, and writes nothing.
+
+    A start in that very instant would be told that the lock is held: nobody but a person who looks should ask.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        taken = _taken(descriptor)
+        if taken:
+            _let_go(descriptor)
+        return not taken
+    finally:
+        os.close(descriptor)
+
+
 def account_lock(folder: Path, login: int, server: str) -> Lock:
     """The machine-wide lock of one trading account (R33), so that two state folders never drive the same account.
 

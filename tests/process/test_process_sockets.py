@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 
 import pytest
@@ -68,5 +69,8 @@ def test_a_taken_port_says_what_is_known_of_the_one_who_has_it() -> None:
     with socket.socket() as stranger:
         stranger.bind(("127.0.0.1", 0))
         stranger.listen()
-        with pytest.raises(Exit, match=r"is taken by another program\. Try: stop it, or choose another with --port"):
+        known = (
+            rf"is taken by another program, process {os.getpid()} \(.*\)\. Try: stop it, or choose another with --port"
+        )
+        with pytest.raises(Exit, match=known):
             listening("127.0.0.1", stranger.getsockname()[1])

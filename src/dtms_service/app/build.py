@@ -180,6 +180,17 @@ async def _short_pause() -> None:
     await asyncio.sleep(FIRST_TICK_S)
 
 
+def gateway_of(settings: Settings, link: ProcessLink, clock: Clock) -> Gateway:
+    """The terminal behind its link."""
+    return Gateway(
+        link,
+        kind=settings.terminal.kind,
+        now=clock.now,
+        broker_offset=offset_of(settings),
+        pause=_short_pause,
+    )
+
+
 def build(settings: Settings) -> Parts:
     """The real service: terminal, ledger, clock and engine."""
     chances = chance()
@@ -192,13 +203,7 @@ def build(settings: Settings) -> Parts:
     )
     clock, link = clock_of(settings), link_of(settings)
     simulated = settings.terminal.kind == "simulated"
-    gateway = Gateway(
-        link,
-        kind=settings.terminal.kind,
-        now=clock.now,
-        broker_offset=offset_of(settings),
-        pause=_short_pause,
-    )
+    gateway = gateway_of(settings, link, clock)
     simulator = SimulatorControl(link) if simulated else None
     engine = Dtms(
         terminal=gateway,

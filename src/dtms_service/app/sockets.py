@@ -6,17 +6,14 @@ Windows parts follow the documentation and have not been run yet.
 from __future__ import annotations
 
 import errno
-import http.client
-import json
 import socket
 import sys
 
 from dtms_service.app.leaving import PORT_TAKEN, Exit
+from dtms_service.app.port_holder import speaker
 from dtms_service.settings.tree import is_loopback
 
 BACKLOG = 2048
-_ASK_S = 0.5
-"""How long whoever holds the port may take to say who it is."""
 _ABSENT = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 """What a machine without IPv6 answers to ``::1``."""
 
@@ -65,23 +62,9 @@ def _listening(host: str, port: int) -> socket.socket:
 
 def _refused(host: str, port: int, error: OSError) -> Exit:
     if error.errno in {errno.EADDRINUSE, getattr(errno, "WSAEADDRINUSE", None)}:
-        sentence = f"port {port} on {host} is taken by {_who(port)}. Try: stop it, or choose another with --port"
+        who = speaker(host, port)
+        sentence = f"port {port} on {host} is taken by {who}. Try: stop it, or choose another with --port"
     else:
         reason = error.strerror or error
         sentence = f"cannot listen on {host} port {port}: {reason}. Try: another --host or --port"
     return Exit(PORT_TAKEN, sentence)
-
-
-def _who(port: int) -> str:
-    """Whoever holds the port, if it says so itself."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ASK_S)
-    try:
-        connection.request("GET", "/health/live")
-        body = json.loads(connection.getresponse().read(4096))
-    except (OSError, http.client.HTTPException, ValueError):
-        return "another program"
-    finally:
-        connection.close()
-    if isinstance(body, dict) and body.get("service") == "dtms":
-        return f"another DTMS (instance {body.get('instance_id')}, with another state folder)"
-    return "another web service"

@@ -12,7 +12,7 @@ from dtms_service.domain.errors import StorageFailed
 from dtms_service.ledger import codec, database
 from dtms_service.ledger.marker import durable, read, sync_folder
 from dtms_service.ledger.seal import name_of, rows_in
-from dtms_service.ledger.tables import ALERTS, EVENTS, INTENTS, TRADES
+from dtms_service.ledger.tables import ALERTS, EVENTS, INTENTS, META, TRADES
 
 _READERS = {
     TRADES: codec.trade_of,
@@ -63,6 +63,12 @@ def verify(path: Path, marker: Path | None = None) -> Verified:
             )
             counts = {name: raw.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in tables}  # noqa: S608 -- names of ours
     return Verified(path, step, seal is not None, seal.commits if seal is not None else 0, **counts)
+
+
+def facts(path: Path) -> dict[str, str]:
+    """What the ledger knows beside its trades, such as the pinned ``account`` (R45). Raises like `verify`."""
+    with _told(path), contextlib.closing(database.read_only(path)) as raw:
+        return dict(raw.execute(f"SELECT name, value FROM {META.name}").fetchall())  # noqa: S608 -- a name of ours
 
 
 def back_up(path: Path, target: Path) -> Verified:
