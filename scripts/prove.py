@@ -24,12 +24,25 @@ sys.path[:0] = [
     str(ROOT / "scripts"),
 ]
 
-from proofs import account, corruption, double_starts, hang, intents, invariants, kills, months, reads, simulations  # noqa: E402 -- the tests' support is on no path of a script
+from proofs import (  # noqa: E402 -- the tests' support is on no path of a script
+    account,
+    corruption,
+    double_starts,
+    faults,
+    hang,
+    intents,
+    invariants,
+    kills,
+    months,
+    reads,
+    simulations,
+)
 
 PROOFS: dict[str, Callable[[], str | tuple[str, Mapping[str, Any]]]] = {
     "account": account.prove,
     "corruption": corruption.prove,
     "double-starts": double_starts.prove,
+    "faults": faults.prove,
     "hang": hang.prove,
     "intents": intents.prove,
     "invariants": invariants.prove,

@@ -3,8 +3,9 @@
 Without a point it is a nursery: it imports everything once and then forks a process per line of its input, because a
 fresh interpreter takes 1 s (3 s on a busy machine) for what a fork has at once. One JSON object per line and answer:
 
-    {"run": "service" | "engine" | "story" | "caller", …}    {"pid": 123}; the rest are the arguments of what runs,
-                                                                     and ``without`` a protection
+    {"run": "service" | "engine" | "story" | "caller" | "registering", …}
+                                                    {"pid": 123}; the rest are the arguments of what runs,
+                                                    and ``without`` a protection
     {"look": 123}                                   {"code": null | exit code | -signal}
     {"warm": folder}                                {"warm": folder}: the engine has run there, forks have it loaded
 
@@ -32,6 +33,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / room) for room in ("su
 import aiosqlite  # noqa: E402, F401 -- this and the next three are loaded by name when the service needs them
 import crash_caller  # noqa: E402
 import crash_story  # noqa: E402
+import fault_caller  # noqa: E402
 import uvloop  # noqa: E402, F401
 from crash_points import POINTS, Crash, Scene  # noqa: E402
 from crash_protections import switch_off  # noqa: E402
@@ -77,7 +79,19 @@ def caller(crash: Crash, **life: Any) -> None:
     crash_caller.live(**life)
 
 
-KINDS: Mapping[str, Callable[..., None]] = {"service": service, "engine": engine, "story": story, "caller": caller}
+def registering(_: Crash, **life: Any) -> None:
+    """A program that registers many, through a bad network."""
+    logging.disable()
+    fault_caller.live(**life)
+
+
+KINDS: Mapping[str, Callable[..., None]] = {
+    "service": service,
+    "engine": engine,
+    "story": story,
+    "caller": caller,
+    "registering": registering,
+}
 
 
 def _note_moments(path: Path) -> None:
