@@ -1,4 +1,4 @@
-"""Trades, intents and events to store: plain ones, and any that the types allow."""
+"""Trades, intents, events and alerts to store: plain ones, and any that the types allow."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any, Union
 from hypothesis import strategies as st
 
 from dtms_service.domain import magic
+from dtms_service.domain.alerts import Alert, Delivery
+from dtms_service.domain.runbook import Severity
 from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import Event, Intent, IntentState, ObligationKind, Trade
 from dtms_service.domain.values import Side
@@ -63,6 +65,23 @@ def an_intent(sequence: int = 1, **changes: Any) -> Intent:
     return dataclasses.replace(intent, **changes)
 
 
+def an_alert(number: int = 1, **changes: Any) -> Alert:
+    alert = Alert(
+        alert_id=number,
+        code="stop_loosened",
+        severity=Severity.WARNING,
+        about=f"trade {number}",
+        trade_id=number,
+        ticket=1000 + number,
+        detail="the stop loss was loosened by someone else",
+        first_at=1_700_000_000.0,
+        last_at=1_700_000_000.0,
+        noticed_at=1_700_000_000.0,
+        delivered={"log": Delivery(notice=1, at=1_700_000_001.0)},
+    )
+    return dataclasses.replace(alert, **changes)
+
+
 _NUMBERS = st.integers(min_value=-(2**63), max_value=2**63 - 1)
 _FINITE = st.floats(allow_nan=False, allow_infinity=False)
 _JSON = st.recursive(
@@ -79,7 +98,8 @@ def any_value(kind: Any) -> st.SearchStrategy[Any]:
         return _PLAIN[kind]
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Mapping:
-        return st.dictionaries(st.text(max_size=5), _JSON, max_size=3)
+        values = _JSON if arguments[1] is Any else any_value(arguments[1])
+        return st.dictionaries(st.text(max_size=5), values, max_size=3)
     if origin in {tuple, frozenset}:
         return st.lists(any_value(arguments[0]), max_size=2).map(origin)
     if origin in {Union, types.UnionType}:

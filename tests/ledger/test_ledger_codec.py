@@ -8,13 +8,25 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from ledger_values import a_trade, an_event, an_intent, any_value
+from ledger_values import a_trade, an_alert, an_event, an_intent, any_value
 
+from dtms_service.domain.alerts import Alert
 from dtms_service.domain.errors import Invalid, StorageFailed
 from dtms_service.domain.record import Batch
 from dtms_service.domain.trade import Event, Intent, Owner, Trade
-from dtms_service.ledger.codec import event_of, event_row, intent_of, intent_row, numbered, rows_of, trade_of, trade_row
-from dtms_service.ledger.tables import EVENTS, INTENTS, TRADES
+from dtms_service.ledger.codec import (
+    alert_of,
+    alert_row,
+    event_of,
+    event_row,
+    intent_of,
+    intent_row,
+    numbered,
+    rows_of,
+    trade_of,
+    trade_row,
+)
+from dtms_service.ledger.tables import ALERTS, EVENTS, INTENTS, TRADES
 
 
 @given(any_value(Trade))
@@ -28,6 +40,11 @@ def test_every_trade_comes_back_as_it_was(trade: Trade) -> None:
 @given(any_value(Intent))
 def test_every_intent_comes_back_as_it_was(intent: Intent) -> None:
     assert intent_of(intent_row(intent)) == intent
+
+
+@given(any_value(Alert))
+def test_every_alert_comes_back_as_it_was(alert: Alert) -> None:
+    assert alert_of(alert_row(alert)) == alert
 
 
 @given(any_value(Event))
@@ -44,6 +61,7 @@ def test_the_digest_is_the_sha_256_of_all_other_columns_in_their_order() -> None
         TRADES: trade_row(a_trade()),
         INTENTS: intent_row(an_intent()),
         EVENTS: numbered(event_row(an_event()), 1),
+        ALERTS: alert_row(an_alert()),
     }
     for table, row in rows.items():
         assert row["digest"] == _digest(row)

@@ -21,7 +21,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from damage import Trouble, troubled
-from ledger_values import INSTANCE, a_trade, an_event, an_intent
+from ledger_values import INSTANCE, a_trade, an_alert, an_event, an_intent
 from sqlalchemy import Connection, create_engine
 
 from dtms_service.domain.errors import StorageBusy, StorageFailed
@@ -294,16 +294,20 @@ async def test_scenario_15_a_log_that_was_removed_after_a_kill_is_missed(url: st
 # 16: tables of an older and of a newer version.
 
 
-def _of_the_first_step(path: Path) -> None:
-    """A ledger as the first version left it: digests are of the bodies alone, events have none, nothing is sealed."""
+def _tables_of(path: Path, step: str) -> None:
     config = Config()
     config.set_main_option("script_location", database.SCRIPTS)
     config.set_main_option("path_separator", "os")
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        command.upgrade(config, step)
     engine.dispose()
+
+
+def _of_the_first_step(path: Path) -> None:
+    """A ledger as the first version left it: digests are of the bodies alone, events have none, nothing is sealed."""
+    _tables_of(path, "0001")
     trade, intent, event = codec.trade_row(a_trade()), codec.intent_row(an_intent()), codec.event_row(an_event())
     for row in (trade, intent):
         row["digest"] = hashlib.sha256(row["body"].encode()).hexdigest()
@@ -330,6 +334,31 @@ async def test_scenario_16_a_ledger_of_the_first_version_is_copied_brought_up_to
     assert (after.step, after.sealed, after.intents, after.events) == ("0003", True, 1, 1)
     backup = path.with_name(path.name + ".before-0003.bak")
     assert copies.verify(backup).step == "0001"
+
+
+async def test_scenario_16_a_ledger_without_alerts_is_sound_and_gets_them(url: str) -> None:
+    path = database.path_of(url)
+    _tables_of(path, "0002")
+    before = copies.verify(path)
+    assert (before.step, before.sealed, before.alerts) == ("0002", True, 0)
+    ledger = await SqlLedger.open(url, draw=_draw)
+    await ledger.commit(Batch(trades=(a_trade(),), alerts=(an_alert(),)))
+    await ledger.close()
+    after = copies.verify(path)
+    assert (after.step, after.sealed, after.alerts) == ("0003", True, 1)
+    assert copies.verify(path.with_name(path.name + ".before-0003.bak")).step == "0002"
+
+
+async def test_scenario_14_a_seal_that_says_nothing_about_the_alerts_is_refused(url: str) -> None:
+    ledger = await SqlLedger.open(url, draw=_draw)
+    await ledger.close()
+    with contextlib.closing(sqlite3.connect(ledger.path)) as plain, plain:
+        (seal,) = plain.execute("SELECT value FROM meta WHERE name = 'seal'").fetchone()
+        shorter = " ".join(seal.split(" ")[:-3])
+        shorter += f" {hashlib.sha256(shorter.encode()).hexdigest()}"
+        plain.execute("UPDATE meta SET value = ? WHERE name = 'seal'", (shorter,))
+    with pytest.raises(StorageFailed, match="says nothing about its alerts"):
+        await SqlLedger.open(url, draw=_draw)
 
 
 async def test_scenario_16_a_damaged_row_of_the_first_version_is_not_sealed_as_if_it_were_right(url: str) -> None:

@@ -5,11 +5,12 @@ import sqlite3
 from dataclasses import replace
 
 import pytest
-from ledger_values import INSTANCE, a_trade, an_event, an_intent
+from ledger_values import INSTANCE, a_trade, an_alert, an_event, an_intent
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from dtms_service.domain import magic
+from dtms_service.domain.alerts import Wanted
 from dtms_service.domain.errors import Invalid, StorageBusy, StorageFailed
 from dtms_service.domain.record import Batch
 from dtms_service.domain.states import TradeState
@@ -106,6 +107,42 @@ async def test_a_batch_knows_the_numbers_of_its_own_events(either: Ledger) -> No
     assert await either.commit(Batch(facts={"a": "b"})) == 2
     assert await either.commit(Batch(events=(an_event(3),))) == 3
     assert [event.body for event in await either.events(since=2)] == [{"n": 3}]
+
+
+async def test_all_open_alerts_are_loaded_and_the_newest_of_the_acknowledged(
+    either: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "RECENT_ALERTS", 1)
+    trades = tuple(a_trade(n) for n in range(1, 6))
+    taken = {n: an_alert(n, acknowledged_at=1_700_000_009.0, acknowledged_by="anna") for n in (2, 4)}
+    await either.commit(Batch(trades=trades, alerts=tuple(an_alert(n) for n in range(1, 6))))
+    await either.commit(Batch(alerts=tuple(taken.values())))
+    recorded = await either.load()
+    assert recorded.alerts == (an_alert(1), an_alert(3), taken[4], an_alert(5))
+    assert recorded.last_alert_id == 5
+
+
+async def test_alerts_are_asked_by_what_is_known_of_them(either: Ledger) -> None:
+    changes: list[dict[str, object]] = [{}, {"code": "stop_removed"}, {"acknowledged_at": 1_700_000_009.0}, {}]
+    stored = tuple(an_alert(n, **changed) for n, changed in enumerate(changes, 1))
+    await either.commit(Batch(trades=tuple(a_trade(n) for n in range(1, 5)), alerts=stored))
+
+    async def found(**query: object) -> list[int]:
+        return [alert.alert_id for alert in await either.alerts(Wanted(**query))]  # type: ignore[arg-type]
+
+    assert await found() == [4, 3, 2, 1]
+    assert await found(open=True) == [4, 2, 1]
+    assert await found(open=False) == [3]
+    assert await found(code="stop_loosened") == [4, 3, 1]
+    assert await found(ticket=1002) == [2]
+    assert await found(before=4, limit=2) == [3, 2]
+    assert await found(alert_id=2**63 - 1) == []
+
+
+async def test_one_cause_cannot_have_two_open_alerts(either: Ledger) -> None:
+    await either.commit(Batch(trades=(a_trade(1),), alerts=(an_alert(1),)))
+    with pytest.raises(Invalid, match="nothing was written"):
+        await either.commit(Batch(alerts=(an_alert(2, about="trade 1", trade_id=1),)))
 
 
 async def test_one_open_position_cannot_be_two_trades(either: Ledger) -> None:

@@ -25,6 +25,7 @@ from random import Random
 from typing import Any
 
 from dtms_service.domain import magic
+from dtms_service.domain.alerts import Alert, Wanted, raised
 from dtms_service.domain.errors import DtmsError, StorageBusy, StorageFailed
 from dtms_service.domain.record import Batch
 from dtms_service.domain.states import TradeState
@@ -35,7 +36,7 @@ from dtms_service.ledger.store import SqlLedger
 
 INSTANCE = 417
 FILE = "dtms.db"
-TABLES = {"trades": "trade_id", "intents": "magic", "events": "sequence", "meta": "name"}
+TABLES = {"trades": "trade_id", "intents": "magic", "events": "sequence", "alerts": "alert_id", "meta": "name"}
 TRADES, INTENTS = 24, 30
 _OWN = {"seal", "lineage", "instance"}
 
@@ -106,10 +107,19 @@ def an_intent(sequence: int, state: IntentState) -> Intent:
     )
 
 
+def an_alert(number: int, **changes: Any) -> Alert:
+    event = Event(
+        time=1.7e9 + number, kind="alert", trade_id=number, ticket=1000 + number, body={"code": "c", "detail": "d"}
+    )
+    (alert,) = raised({}, [event], number - 1)
+    return replace(alert, **changes)
+
+
 def history() -> Iterator[Batch]:
     """Commits of a small life: registrations, orders and their replies, closings, a fact."""
     for number in range(1, TRADES + 1):
-        yield Batch((an_event(number),), (a_trade(number),), facts={"account": "5012345@Broker-Demo"})
+        facts = {"account": "5012345@Broker-Demo"}
+        yield Batch((an_event(number),), (a_trade(number),), facts=facts, alerts=(an_alert(number),))
     for sequence in range(1, INTENTS + 1):
         yield Batch(intents=(an_intent(sequence, IntentState.SENDING),))
         number = 1 + sequence % TRADES
@@ -118,7 +128,8 @@ def history() -> Iterator[Batch]:
         yield Batch((an_event(number, "action"),), (tightened,), (an_intent(sequence, done),))
     for number in range(1, TRADES // 2):
         closed = a_trade(number, state=TradeState.CLOSED, closed_at=1_700_100_000.0 + number)
-        yield Batch((an_event(number, "closed"),), (closed,))
+        seen = an_alert(number, acknowledged_at=1_700_100_000.0, acknowledged_by="anna")
+        yield Batch((an_event(number, "closed"),), (closed,), alerts=(seen,))
 
 
 async def _open(folder: Path) -> SqlLedger:
@@ -191,9 +202,10 @@ async def _contents(folder: Path) -> Contents:
 
 async def _read(ledger: SqlLedger) -> Contents:
     recorded = await ledger.load()
-    events = [await ledger.events(limit=1_000_000)]
+    events: list[object] = [await ledger.events(limit=1_000_000)]
     events += [await ledger.events(trade_id=number) for number in range(TRADES + 2)]
     events += [await ledger.events(kind=kind) for kind in ("registered", "action", "closed")]
+    events += [await ledger.alerts(Wanted(limit=None))]
     with contextlib.closing(sqlite3.connect(ledger.path)) as plain:
         plain.text_factory = bytes
         rows = {name: plain.execute(f"SELECT * FROM {name} ORDER BY {key}").fetchall() for name, key in TABLES.items()}  # noqa: S608 -- names of ours
@@ -242,7 +254,7 @@ def by_hand(work: Path, *statements: str) -> None:
 
 def bit_flips(sample: Sample, work: Path, chances: Random, number: int) -> Iterator[Verdict]:
     """One random bit each in the pages of trades and intents, rows and indexes."""
-    pages = pages_of(sample.closed / FILE, "trades", "intents")
+    pages = pages_of(sample.closed / FILE, "trades", "intents", "alerts")
     for _ in range(number):
         bit = chances.choice(pages) * 8 + chances.randrange(4096 * 8)
         yield sample.judge(work, lambda folder, bit=bit: flip(folder / FILE, bit))  # type: ignore[misc]
@@ -272,14 +284,14 @@ def truncations(sample: Sample, work: Path, chances: Random, number: int) -> Ite
 def foreign_rows(sample: Sample, work: Path, chances: Random, number: int) -> Iterator[Verdict]:
     """A row taken out, put in again under another number, or changed, by another program, past the service."""
     for turn in range(number):
-        table, key = [pair for pair in TABLES.items() if pair[0] != "meta"][turn % 3]
+        table, key = [pair for pair in TABLES.items() if pair[0] != "meta"][turn % 4]
         rows = [row[0] for row in sample.expected.rows[table]]
         one = chances.choice(rows)
         statement = [
             f"DELETE FROM {table} WHERE {key} = {one}",  # noqa: S608 -- names and numbers of ours
             f"UPDATE {table} SET {key} = {max(rows) + 1} WHERE {key} = {one}",  # noqa: S608 -- as above
             f"UPDATE {table} SET body = body || ' ' WHERE {key} = {one}",  # noqa: S608 -- as above
-        ][turn // 3 % 3]
+        ][turn // 4 % 3]
         yield sample.judge(work, lambda folder, statement=statement: by_hand(folder, statement))  # type: ignore[misc]
 
 
