@@ -18,7 +18,17 @@ ROOT = Path(__file__).resolve().parents[2]
 SERVICE = ROOT / "src" / "dtms_service"
 CLIENTS = {"api.timeout": "timeout", "api.retry_count": "retry_count"}
 """Settings that programs with a client read, by their key in the file."""
-EXAMPLES = {"api.token", "api.tokens", "terminal.path", "terminal.login", "terminal.server", "simulator.start"}
+EXAMPLES = {
+    "api.token",
+    "api.tokens",
+    "terminal.path",
+    "terminal.login",
+    "terminal.server",
+    "simulator.start",
+    "alerts.webhook.url",
+    "alerts.webhook.secret",
+    "alerts.deadman.url",
+}
 """Settings without a default: the file shows an example."""
 
 

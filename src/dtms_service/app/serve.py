@@ -18,10 +18,12 @@ from dtms_service.app.ingest import ingest
 from dtms_service.app.leaving import DONE, FAILED, MISCONFIGURED, STORAGE_FAILED, Exit
 from dtms_service.app.locks import state_lock
 from dtms_service.app.loops import new_event_loop
+from dtms_service.app.notifying import Pace, side_tasks
 from dtms_service.app.server import Server, on_signals
 from dtms_service.app.sockets import listening
+from dtms_service.app.supervising import kept_up
 from dtms_service.app.watchdog import Watchdog, leave_at_once
-from dtms_service.clock import new_id
+from dtms_service.clock import chance, new_id
 from dtms_service.domain.errors import Invalid, StorageBusy, StorageFailed
 from dtms_service.engine.readiness import Phase
 from dtms_service.settings.tree import Settings
@@ -54,8 +56,7 @@ async def serve(settings: Settings, plan: Plan) -> int:
     ending = asyncio.Event()
     on_signals(ending.set)
     with state_lock(settings):
-        secrets = [settings.api.token.get_secret_value()] if settings.api.token else []
-        logs.start(settings.logs.level, settings.state_dir / "logs", secrets)
+        logs.start(settings.logs.level, settings.state_dir / "logs", settings.secrets)
         sockets = listening(settings.api.host, settings.api.port)
         parts = plan.build(settings)
         server = Server(web(parts, settings, new_id()))
@@ -83,6 +84,10 @@ async def _live(
         asyncio.create_task(ingest(parts.engine, settings.spool.folders, settings.api.port), name="spool"),
         asyncio.create_task(_watch_ledger(parts.look_at_ledger), name="ledger"),
         asyncio.create_task(ending.wait(), name="signal"),
+        *(
+            asyncio.create_task(kept_up(name, life), name=name)
+            for name, life in side_tasks(parts, settings, Pace(chance().random)).items()
+        ),
     ]
     try:
         done, _ = await asyncio.wait([*tasks, serving], return_when=asyncio.FIRST_COMPLETED)

@@ -23,6 +23,8 @@ class Alerting:
     def __init__(self, record: Record, clock: Clock) -> None:
         self._record = record
         self._clock = clock
+        self.troubles: dict[str, str] = {}
+        """By channel: why it does not take alerts now. Kept by whoever delivers."""
 
     @property
     def open(self) -> Mapping[int, Alert]:
@@ -32,6 +34,10 @@ class Alerting:
     def owed_to(self, channel: str) -> tuple[Alert, ...]:
         """The alerts whose newest notice ``channel`` has not taken, the longest waiting first."""
         return alerts.owed(self.open.values(), channel)
+
+    def standing(self, code: str, about: str) -> bool:
+        """True while there is an open alert of this cause that is not over."""
+        return any((a.code, a.about, a.over_at) == (code, about, None) for a in self.open.values())
 
     def notice_id(self, alert: Alert) -> str:
         """Name of the alert's newest notice, by which a receiver knows one that comes twice."""
@@ -66,6 +72,16 @@ class Alerting:
             changed = [alerts.delivered(alert, channel, notices[alert.alert_id], now) for alert in known]
             if changed:
                 await self._record.write_alerts(changed)
+
+    async def tell(self, code: str, detail: str, *, about: str = "") -> None:
+        """Raise an alert about something that is no trade, outside a cycle."""
+        self._check_loaded()
+        await self._record.write(events=[alerts.alert_event(self._clock.now(), code, detail, about=about)])
+
+    async def tell_over(self, code: str, detail: str, *, about: str = "") -> None:
+        """The cause of such an alert has passed."""
+        self._check_loaded()
+        await self._record.write(events=[alerts.over_event(self._clock.now(), code, detail, about=about)])
 
     def _check_loaded(self) -> None:
         if not self._record.loaded:

@@ -80,6 +80,7 @@ def load(
     _fill(flat, env, real=real)
     settings = _validated(flat, origins)
     _check(settings, real=real)
+    _check_alerts(settings)
     _check_engine(settings, origins)
     return Loaded(settings, origins, tuple(warnings))
 
@@ -195,6 +196,16 @@ def _check(settings: Settings, *, real: bool) -> None:
         message = (
             f"api.host is {settings.api.host}: DTMS listens beyond this machine only with a token. "
             f"Try: set DTMS_API_TOKEN, or api.host = {places.HOST}"
+        )
+        raise Misconfigured(message)
+
+
+def _check_alerts(settings: Settings) -> None:
+    webhook = settings.alerts.webhook
+    if (webhook.url is None) != (webhook.secret is None):
+        message = (
+            "alerts.webhook needs both url and secret: every post is signed. "
+            "Try: DTMS_ALERTS__WEBHOOK__URL and DTMS_ALERTS__WEBHOOK__SECRET"
         )
         raise Misconfigured(message)
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
@@ -39,6 +40,15 @@ def folder(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
+def _address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not text.isprintable() or " " in text:
+        message = "an http or https address is needed"
+        raise ValueError(message)
+    return text
+
+
+Address = Annotated[str, AfterValidator(_address)]
 Folder = Annotated[Path, AfterValidator(folder)]
 Moment = Annotated[datetime, AfterValidator(_utc)]
 
@@ -258,6 +268,31 @@ class Spool(Section):
     """Folders that the service empties, at start and every two seconds."""
 
 
+class Webhook(Section):
+    """Where alerts are posted; see docs/howto/alerts.md."""
+
+    url: Address | None = None
+    """Address that takes them, http or https; none: alerts are in the log and under `GET /dtms/alerts` only."""
+    secret: Annotated[SecretStr, Field(min_length=16)] | None = None
+    """What every post is signed with, at least 16 characters; better given as `DTMS_ALERTS__WEBHOOK__SECRET`."""
+
+
+class Deadman(Section):
+    """A ping to somebody outside, who sounds the alarm when it stays away."""
+
+    url: Address | None = None
+    """Address that is asked for (GET) after a completed cycle; none: no ping."""
+    period_s: float = Field(default=60.0, ge=10, le=86_400)
+    """Seconds between two pings at least; the receiver should allow this and one cycle more."""
+
+
+class Alerts(Section):
+    """How people hear of alerts."""
+
+    webhook: Webhook = Webhook()
+    deadman: Deadman = Deadman()
+
+
 class Logs(Section):
     """What is written down about the service itself; what it did to trades is in the ledger."""
 
@@ -279,6 +314,7 @@ class Settings(Section):
     ownership: Ownership = Ownership()
     simulator: Simulator = Simulator()
     spool: Spool
+    alerts: Alerts = Alerts()
     logs: Logs = Logs()
     engine: Parameters = Parameters()
 
@@ -286,6 +322,12 @@ class Settings(Section):
     def machine_dir(self) -> Path:
         """Folder that all state folders of this machine's user share, for the locks of real accounts (R33)."""
         return places.user_state_dir() / "dtms"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be written down."""
+        hidden = (self.api.token, self.alerts.webhook.secret)
+        return tuple(secret.get_secret_value() for secret in hidden if secret is not None)
 
     @property
     def tokens(self) -> tuple[Token, ...]:
