@@ -21,9 +21,11 @@ from dtms_service.domain.admission import Registration
 from dtms_service.domain.errors import DtmsError, Invalid, NotAccepting, RegistrationConflict, StorageFailed
 from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import Event, Mode, Trade
+from dtms_service.engine.alerting import Alerting
 from dtms_service.engine.authority import Counts, Explanation
 from dtms_service.engine.book import Book
 from dtms_service.engine.readiness import Readiness, Report
+from dtms_service.engine.record import Record
 from dtms_service.engine.registrar import Registered
 from dtms_service.settings.loading import Misconfigured, load
 from dtms_service.settings.tree import Settings
@@ -41,6 +43,7 @@ class Standin:
         self.counts = Counts()
         self.readiness = Readiness()
         self._clock = SystemClock()
+        self.alerting = Alerting(Record(None), self._clock)  # type: ignore[arg-type]  # it stores nothing
         self._stopping = asyncio.Event()
 
     def now(self) -> float:
