@@ -16,6 +16,7 @@ HEALTH_READY = "/health/ready"
 TRADES = "/dtms/trades"
 STATUS = "/dtms/status"
 ACTIONS = "/dtms/actions"
+EVENTS = "/dtms/events"
 
 RegistrationOutcome = Literal["protected", "already_protected", "observed", "pending_verification", "already_closed"]
 TICKET_MAX = 2**63 - 1

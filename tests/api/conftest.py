@@ -25,6 +25,8 @@ from dtms_service.domain.values import Account, MarginMode, Position, Side
 from dtms_service.engine.alerting import Alerting
 from dtms_service.engine.authority import Counts, Explanation
 from dtms_service.engine.book import Book
+from dtms_service.engine.feed import Feed
+from dtms_service.engine.meters import Meters
 from dtms_service.engine.operating import HandedOver, Ordered
 from dtms_service.engine.readiness import Check, Phase, Reason, Report
 from dtms_service.engine.record import Record
@@ -169,6 +171,8 @@ class FakeAuthority:
         self.counts = Counts(cycles=124, deep_checks=12, last_cycle_at=T0, next_cycle_at=T0 + 30, started_at=T0 - 3723)
         self.readiness = READY
         self.events: list[Event] = []
+        self.feed = Feed()
+        self.meters = Meters()
         self.asked: list[Registration] = []
         self.fails: Exception | None = None
         self.time = T0
@@ -261,9 +265,18 @@ class FakeAuthority:
     async def history(self, trade: Trade) -> tuple[Event, ...]:
         return tuple(event for event in self.events if event.trade_id == trade.trade_id)
 
-    async def actions(self, *, ticket: int | None, since: int, limit: int) -> tuple[Event, ...]:
-        found = [e for e in self.book.actions if (ticket is None or e.ticket == ticket) and (e.sequence or 0) > since]
-        return tuple(found[-limit:])
+    async def actions(self, *, ticket: int | None, since: int | None, limit: int) -> tuple[Event, ...]:
+        asked = [e for e in self.book.actions if ticket is None or e.ticket == ticket]
+        after = [e for e in asked if (e.sequence or 0) > (since or 0)]
+        return tuple(after[-limit:] if since is None else after[:limit])
+
+    def happens(self, *events: Event) -> None:
+        """Store events, then tell the followers, as the record does."""
+        self.events += events
+        self.feed.publish(events)
+
+    async def events_since(self, position: int, limit: int) -> tuple[Event, ...]:
+        return tuple(event for event in self.events if (event.sequence or 0) > position)[:limit]
 
     async def advance(self, *, seconds: float | None, until: float | None) -> Mapping[str, Any]:
         goal = until if until is not None else self.time + (seconds or 0.0)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -8,27 +9,34 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from dtms_service.api.protocol import PatientProtocol
+from dtms_service.domain.trade import Event
 
 HEAD = b"PUT /dtms/trades/7 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
 
 
 class Impatient(PatientProtocol):
     deadline_s = 0.05
+    parting_s = 0.05
 
 
 @pytest.fixture
-async def port(world, authority) -> AsyncIterator[int]:
+async def serving(world, authority) -> AsyncIterator[tuple[int, ServerState]]:
     config = uvicorn.Config(world[2], lifespan="off", ws="none", log_config=None)
     config.load()
     state = ServerState()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Impatient(config, state, {}), "127.0.0.1", 0)
-    yield server.sockets[0].getsockname()[1]
+    yield server.sockets[0].getsockname()[1], state
     server.close()
     for connection in list(state.connections):
         connection.transport.abort()
     await server.wait_closed()
     await asyncio.gather(*state.tasks)
+
+
+@pytest.fixture
+def port(serving) -> int:
+    return serving[0]
 
 
 async def read_to_end(reader: asyncio.StreamReader) -> bytes:
@@ -105,3 +113,52 @@ async def test_too_large_a_body_is_refused_and_the_connection_ended(port):
     assert answer.startswith(b"HTTP/1.1 413")
     assert b"connection: close" in answer.lower()
     writer.close()
+
+
+async def reader_that_takes_nothing(port: int, authority) -> socket.socket:
+    """Asks for 20 MB of events, more than all buffers between here and there hold, and takes none of it."""
+    body = {"text": "x" * 10_000}
+    authority.happens(*(Event(time=0.0, kind="x", trade_id=1, ticket=1, body=body, sequence=n) for n in range(1, 2001)))
+    peer = socket.socket()
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    peer.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(peer, ("127.0.0.1", port))
+    await loop.sock_sendall(peer, b"GET /dtms/events HTTP/1.1\r\nHost: 127.0.0.1\r\nLast-Event-ID: 0\r\n\r\n")
+    assert (await loop.sock_recv(peer, 15)) == b"HTTP/1.1 200 OK"
+    return peer
+
+
+async def until_gone(state: ServerState) -> None:
+    async with asyncio.timeout(10):
+        while state.connections or state.tasks:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_reader_that_takes_nothing_is_disconnected(serving, authority):
+    port, state = serving
+    with await reader_that_takes_nothing(port, authority):
+        await until_gone(state)
+
+
+async def test_a_service_that_stops_does_not_wait_for_one_who_takes_nothing(serving, authority, monkeypatch):
+    monkeypatch.setattr(Impatient, "deadline_s", 3600.0)
+    port, state = serving
+    with await reader_that_takes_nothing(port, authority):
+        (connection,) = state.connections
+        while not connection.flow.write_paused:
+            await asyncio.sleep(0.01)
+        connection.shutdown()
+        await until_gone(state)
+
+
+async def test_a_reader_that_goes_on_reading_is_served_to_the_end(serving, authority, monkeypatch):
+    monkeypatch.setattr(Impatient, "deadline_s", 2.0)
+    port, state = serving
+    with await reader_that_takes_nothing(port, authority) as peer:
+        loop, taken = asyncio.get_running_loop(), 0
+        while taken < 20_000_000:
+            piece = await loop.sock_recv(peer, 1 << 20)
+            assert piece, taken
+            taken += len(piece)
+        assert len(state.connections) == 1

@@ -40,6 +40,7 @@ SCOPES = {
     ("POST", "/dtms/alerts/{alert_id}/ack"): "control",
     ("GET", "/dtms/status"): "read",
     ("GET", "/dtms/actions"): "read",
+    ("GET", "/dtms/events"): "read",
     ("GET", "/dtms/action-history"): "read",
     ("POST", "/dtms/trade/enable"): "register",
     ("POST", "/dtms/initialize"): "register",
@@ -108,7 +109,8 @@ def test_a_route_without_a_scope_stops_the_construction():
 
 
 @pytest.mark.parametrize(("route", "scope"), SCOPES.items(), ids=str)
-async def test_each_route_opens_for_its_scope_and_for_nothing_less(connect, market, route, scope):
+async def test_each_route_opens_for_its_scope_and_for_nothing_less(connect, authority, market, route, scope):
+    authority.feed.close()  # the stream of events would not end
     method, path = route
     url = path.replace("{ticket}", "5")
     body = BODIES.get(path)

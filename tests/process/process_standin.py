@@ -24,6 +24,8 @@ from dtms_service.domain.trade import Event, Mode, Trade
 from dtms_service.engine.alerting import Alerting
 from dtms_service.engine.authority import Counts, Explanation
 from dtms_service.engine.book import Book
+from dtms_service.engine.feed import Feed
+from dtms_service.engine.meters import Meters
 from dtms_service.engine.readiness import Readiness, Report
 from dtms_service.engine.record import Record
 from dtms_service.engine.registrar import Registered
@@ -41,6 +43,8 @@ class Standin:
         self.mode = mode
         self.book = Book()
         self.counts = Counts()
+        self.feed = Feed()
+        self.meters = Meters()
         self.readiness = Readiness()
         self._clock = SystemClock()
         self.alerting = Alerting(Record(None), self._clock)  # type: ignore[arg-type]  # it stores nothing
@@ -93,7 +97,10 @@ class Standin:
     async def history(self, trade: Trade) -> tuple[Event, ...]:
         return ()
 
-    async def actions(self, *, ticket: int | None, since: int, limit: int) -> tuple[Event, ...]:
+    async def actions(self, *, ticket: int | None, since: int | None, limit: int) -> tuple[Event, ...]:
+        return ()
+
+    async def events_since(self, position: int, limit: int) -> tuple[Event, ...]:
         return ()
 
     async def advance(self, *, seconds: float | None, until: float | None) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from dtms_service.api.alerts import alert_routes
 from dtms_service.api.control import control_routes, ownership_routes
 from dtms_service.api.doors import Access, Door, Gate
 from dtms_service.api.errors import HANDLERS
+from dtms_service.api.events import Streams, event_routes
 from dtms_service.api.health import health_routes
 from dtms_service.api.legacy import enable_routes, old_reading_routes
 from dtms_service.api.routes import registration_routes, trade_routes
@@ -67,6 +68,7 @@ def _routers(
         health_routes(authority, version, instance_id),
         trade_routes(authority),
         status_routes(authority, version, instance_id),
+        event_routes(authority, Streams()),
         enable_routes(authority, kind),
         old_reading_routes(authority),
         control_routes(authority),

@@ -25,17 +25,19 @@ _EVERYWHERE: tuple[type[DtmsError], ...] = (
 def operation(
     summary: str,
     scope: Scope,
-    example: Mapping[str, Any],
+    example: Mapping[str, Any] | str,
     *,
     answers: Mapping[int, str] | None = None,
     model: type[BaseModel] | None = None,
+    media: str = "application/json",
     raises: tuple[type[DtmsError], ...] = (),
 ) -> dict[str, Any]:
-    """Arguments for a route's decorator. ``answers``: status -> when; ``example`` shows the first of them."""
+    """Arguments for a route's decorator. ``answers``: status -> when; ``example``, of type ``media``, shows each."""
+    shown = example if isinstance(example, str) else dict(example)
     statuses = answers or {200: "Done"}
     responses: dict[int | str, dict[str, Any]] = {}
     for status, when in statuses.items():
-        responses[status] = {"description": when, "content": {"application/json": {"example": dict(example)}}}
+        responses[status] = {"description": when, "content": {media: {"example": shown}}}
         if model is not None:
             responses[status]["model"] = model
     documented = errors.documented((*raises, *_EVERYWHERE))

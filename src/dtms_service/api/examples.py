@@ -268,3 +268,16 @@ TRADE_INFO: dict[str, Any] = {
     },
     "error": None,
 }
+
+EVENTS = """retry: 2000
+
+id: 17
+event: phase
+data: {"phase":"ready","ready":true,"accepting":true,"mode":"protect","control":"running","reasons":[],"event":null}
+
+id: 18
+event: trade
+data: {"sequence":18,"time":"2026-01-05T08:15:00.000Z","kind":"transition","ticket":123456,\
+"body":{"from":"HEALTHY","to":"WARNING_L1","rule":"score_warns"}}
+
+"""

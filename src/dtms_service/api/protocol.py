@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with the deadline it lacks: a peer that does not finish its request is disconnected.
+"""uvicorn's HTTP protocol with the deadlines it lacks: a peer that neither sends nor takes is disconnected.
 
 Without it 150 of 150 half-open sockets were alive after 65 s. The server takes it as ``uvicorn.Config(http=...)``.
 """
@@ -16,10 +16,14 @@ from uvicorn.server import ServerState
 class PatientProtocol(HttpToolsProtocol):
     """Waits ``deadline_s`` for the headers to be complete, and as long again for the body, however busily it drips.
 
-    An idle connection between requests is the keep-alive timer's business, not this one's.
+    It waits as long for a peer to take what has piled up for it (64 KiB beside the system's own buffers), be that an
+    event stream that nobody reads or a long answer. An idle connection between requests is the keep-alive timer's
+    business, not this one's.
     """
 
     deadline_s = 10.0
+    parting_s = 0.5
+    """The same for taking, once the service stops."""
 
     def __init__(
         self,
@@ -30,6 +34,7 @@ class PatientProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._deadline: asyncio.TimerHandle | None = None
+        self._untaken: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         """A peer connected: the headers are awaited."""
@@ -39,6 +44,7 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The peer is gone."""
         self._stop_waiting()
+        self._taken()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -55,6 +61,29 @@ class PatientProtocol(HttpToolsProtocol):
         """The request is complete."""
         self._stop_waiting()
         super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        """The peer does not take what is sent."""
+        super().pause_writing()
+        self._taken()
+        self._untaken = self.loop.call_later(self.deadline_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It took most of it."""
+        self._taken()
+        super().resume_writing()
+
+    def shutdown(self) -> None:
+        """The service stops: an answer in flight may end, but nobody is waited for who does not take it."""
+        super().shutdown()
+        if self._untaken is not None:
+            self._taken()
+            self._untaken = self.loop.call_later(self.parting_s, self.transport.abort)
+
+    def _taken(self) -> None:
+        if self._untaken is not None:
+            self._untaken.cancel()
+            self._untaken = None
 
     def _wait(self) -> None:
         self._stop_waiting()

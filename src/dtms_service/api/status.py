@@ -95,9 +95,14 @@ def status_routes(authority: Authority, version: str, instance_id: str) -> APIRo
     async def actions(
         ticket: Annotated[int | None, Query(gt=0, le=TICKET_MAX)] = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 50,
-        since: Annotated[int, Query(ge=0, le=TICKET_MAX, description="Only actions after this sequence.")] = 0,
+        since: Annotated[
+            int | None, Query(ge=0, le=TICKET_MAX, description="Only actions after this sequence, the first ones.")
+        ] = None,
     ) -> Response:
-        """What was done, refused or left without an answer; the newest ``limit`` after ``since``, oldest first."""
+        """What was done, refused or left without an answer, oldest first: the newest ``limit``.
+
+        With ``since`` the first ``limit`` after it, so that whoever asks on from the last ``sequence`` misses none.
+        """
         events = await authority.actions(ticket=ticket, since=since, limit=limit)
         known = sum(1 for event in authority.book.actions if ticket is None or event.ticket == ticket)
         shown = [convert.action_out(event) for event in events]

@@ -131,6 +131,7 @@ async def _watch_ledger(look: Callable[[], None]) -> None:
 
 async def _stop(parts: Parts, server: Server, serving: asyncio.Task[None]) -> None:
     parts.engine.request_stop()
+    parts.engine.feed.close()  # streams end by themselves: the server waits for every open answer
     server.should_exit = True
     await asyncio.wait([serving])
     await parts.engine.stop()

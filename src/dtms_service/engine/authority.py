@@ -12,6 +12,8 @@ from dtms_service.domain.errors import DtmsError
 from dtms_service.domain.trade import Event, Mode, Owner, Score, Trade
 from dtms_service.engine.alerting import Alerting
 from dtms_service.engine.book import Book
+from dtms_service.engine.feed import Feed
+from dtms_service.engine.meters import Meters
 from dtms_service.engine.operating import HandedOver, Ordered
 from dtms_service.engine.readiness import Report
 from dtms_service.engine.registrar import Registered
@@ -87,8 +89,22 @@ class Authority(Protocol):
     async def history(self, trade: Trade) -> tuple[Event, ...]:
         """Every event of the trade, oldest first."""
 
-    async def actions(self, *, ticket: int | None, since: int, limit: int) -> tuple[Event, ...]:
-        """Events of kind ``action``; body keys as INTERFACE 3.3."""
+    async def actions(self, *, ticket: int | None, since: int | None, limit: int) -> tuple[Event, ...]:
+        """Events of kind ``action``, oldest first: the newest ``limit``, or the first ``limit`` after ``since``.
+
+        Body keys as INTERFACE 3.3.
+        """
+
+    @property
+    def feed(self) -> Feed:
+        """The newest stored events, for those who follow them."""
+
+    async def events_since(self, position: int, limit: int) -> tuple[Event, ...]:
+        """The first ``limit`` events after ``position`` out of the ledger, oldest first. Raises ``Storage…``."""
+
+    @property
+    def meters(self) -> Meters:
+        """What was counted since the process started."""
 
     @property
     def standing(self) -> Standing:

@@ -21,7 +21,9 @@ from dtms_service.engine.authority import Counts, Explanation
 from dtms_service.engine.book import Book
 from dtms_service.engine.cycle import Cycle, CycleResult
 from dtms_service.engine.explaining import Sight, explain
+from dtms_service.engine.feed import Feed
 from dtms_service.engine.markets import Markets
+from dtms_service.engine.meters import Meters
 from dtms_service.engine.operating import HandedOver, Operating, Ordered
 from dtms_service.engine.ports import Clock, Ledger, MovableClock, SimulatedMarket, Terminal
 from dtms_service.engine.readiness import Phase, Readiness, Reason, Report
@@ -155,8 +157,22 @@ class Dtms:
         """Every event of the trade, oldest first."""
         return await self._record.events(trade_id=trade.trade_id)
 
-    async def actions(self, *, ticket: int | None, since: int, limit: int) -> tuple[Event, ...]:
-        """Newest events of kind ``action`` after ``since``, at most ``limit``, oldest first."""
+    @property
+    def feed(self) -> Feed:
+        """The newest stored events."""
+        return self._record.feed
+
+    @property
+    def meters(self) -> Meters:
+        """What was counted since the process started."""
+        return self._record.meters
+
+    async def events_since(self, position: int, limit: int) -> tuple[Event, ...]:
+        """The first ``limit`` events after ``position``, oldest first."""
+        return await self._record.events_since(position, limit)
+
+    async def actions(self, *, ticket: int | None, since: int | None, limit: int) -> tuple[Event, ...]:
+        """Events of kind ``action``, oldest first: the newest ``limit``, or the first ``limit`` after ``since``."""
         trade = self.book.find(ticket) if ticket is not None else None
         if ticket is not None and trade is None:
             return ()
@@ -262,6 +278,7 @@ class Dtms:
         self.readiness.phase = Phase.STOPPING
         self._stopping.set()
         self._wake.set()
+        self.feed.wake()
 
     async def stop(self) -> None:
         """Wait for the present cycle, then let the terminal go. The ledger is closed by whoever opened it."""
@@ -329,21 +346,27 @@ class Dtms:
                 self.readiness.terminal(Reason(account.code, account.detail))
                 return CycleResult(time=self._last, code=account.code, detail=account.detail)
         async with self._record.lock:
+            begun = asyncio.get_running_loop().time()
             result = await self._cycle.run()
+            took = asyncio.get_running_loop().time() - begun
             if result.account is not None:
                 await self._pin(result.account)
             await self._operating.look_for_silence()
-        self._note(result)
+        self._note(result, took)
         if self._record.busy is not None:  # not one commit in this cycle was taken, perhaps none was wanted
             await self._record.probe()
         return result
 
-    def _note(self, result: CycleResult) -> None:
+    def _note(self, result: CycleResult, took: float) -> None:
+        """``took``: real seconds of the cycle."""
         counts = self._counts
+        self.feed.wake()  # whoever follows looks at the phase again
         if not result.completed:
+            self.meters.cycles_failed += 1
             self.readiness.terminal(Reason(result.code or "unread", result.detail))
             log.warning("cycle_incomplete", extra={"code": result.code, "detail": result.detail})
             return
+        self.meters.cycles.add(took)
         self.readiness.account = result.account
         allowed = result.account is not None and result.account.trade_allowed
         disabled = Reason("trade_disabled", "trading by programs is switched off at the terminal or the account")

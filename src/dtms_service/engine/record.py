@@ -20,6 +20,8 @@ from dtms_service.domain.trade import Event, Intent, Trade
 from dtms_service.domain.values import Account
 from dtms_service.domain.view import MarketView
 from dtms_service.engine.book import Book
+from dtms_service.engine.feed import Feed
+from dtms_service.engine.meters import Meters
 from dtms_service.engine.ports import Ledger
 from dtms_service.market.snapshot import Snapshot
 
@@ -41,6 +43,8 @@ class Record:
         self._magic = 0
         self._instance = 0
         self.book = Book()
+        self.feed = Feed()
+        self.meters = Meters()
         self.facts: Mapping[str, str] = MappingProxyType({})
         self.standing = Standing()
         """What an operator has ordered; it survives a restart."""
@@ -71,6 +75,7 @@ class Record:
         ).with_trades(stored.trades)
         self._last_alert_id = stored.last_alert_id
         self.told = {(alert.code, alert.about) for alert in stored.alerts}
+        self.feed.begin(stored.last_event_sequence)
         self.loaded = True
 
     def owns(self, account: Account) -> bool:
@@ -131,6 +136,7 @@ class Record:
         book = self.book.with_trades(batch.trades) if batch.trades else self.book
         actions = [event for event in stored if event.kind == "action"]
         if actions:
+            self.meters.acted(actions)
             book = replace(book, actions=(*book.actions, *actions)[-ACTIONS_KEPT:])
         if batch.intents:
             book = replace(book, intents=_with_open(book.intents, batch.intents))
@@ -139,6 +145,7 @@ class Record:
             self._last_alert_id = max(self._last_alert_id, *(alert.alert_id for alert in batch.alerts))
             self.told |= {(alert.code, alert.about) for alert in batch.alerts}
         self.book = book
+        self.feed.publish(stored)
 
     async def probe(self) -> None:
         """Commit nothing, to learn whether a ledger that was busy takes commits again. Raises as ``write``."""
@@ -153,13 +160,19 @@ class Record:
         self.busy = None
         return sequence
 
+    async def events_since(self, position: int, limit: int) -> tuple[Event, ...]:
+        """The first ``limit`` events after ``position``, oldest first."""
+        return await self._ledger.events(since=position, limit=limit)
+
     async def events(self, *, trade_id: int) -> tuple[Event, ...]:
         """Every event of a trade, oldest first."""
         return await self._ledger.events(trade_id=trade_id, limit=HISTORY_LIMIT)
 
-    async def actions(self, *, trade_id: int | None, since: int, limit: int) -> tuple[Event, ...]:
-        """The newest ``limit`` actions after ``since``, oldest first."""
-        return await self._ledger.events(kind="action", trade_id=trade_id, since=since, limit=limit, newest=True)
+    async def actions(self, *, trade_id: int | None, since: int | None, limit: int) -> tuple[Event, ...]:
+        """The newest ``limit`` actions, or the first ``limit`` after ``since``; oldest first."""
+        return await self._ledger.events(
+            kind="action", trade_id=trade_id, since=since or 0, limit=limit, newest=since is None
+        )
 
     async def alerts(self, wanted: Wanted) -> tuple[Alert, ...]:
         """Stored alerts, newest first."""

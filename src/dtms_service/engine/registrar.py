@@ -96,6 +96,16 @@ class Registrar:
 
     async def register(self, registrations: Sequence[Registration]) -> list[Registered | DtmsError]:
         """Answer each registration, in order. Raises ``NotAccepting``, ``StorageBusy``, ``StorageFailed``."""
+        meters = self._record.meters
+        try:
+            answers = await self._answers(registrations)
+        except DtmsError as failed:
+            meters.registered([failed.code] * len(registrations))
+            raise
+        meters.registered(a.outcome if isinstance(a, Registered) else a.code for a in answers)
+        return answers
+
+    async def _answers(self, registrations: Sequence[Registration]) -> list[Registered | DtmsError]:
         if not self._record.loaded:
             raise NotAccepting
         answers = [self._repeat(registration) for registration in registrations]
