@@ -19,6 +19,8 @@ from dtms_service.domain.errors import DtmsError
 
 TIMEOUT_S = 5.0
 WAITS_S = (5.0, 600.0)
+SOURCE = "caller"
+"""Else the client names the program, which is another one for each test runner."""
 OTHER = {"BUY": "SELL", "SELL": "BUY"}
 TOLD: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "plain": lambda p: {"symbol": p["symbol"], "side": p["side"], "volume": p["volume"]},
@@ -103,7 +105,8 @@ class Caller:
         claims = TOLD[how](position) if right else {"side": OTHER[position["side"]]}
         begun = loop.time()
         try:
-            self.promises.told(ticket, await self.client.register(ticket, claims), right=right)
+            answer = await self.client.register(ticket, {**claims, "source": SOURCE})
+            self.promises.told(ticket, answer, right=right)
         except DtmsClientError as error:
             self.promises.refused(ticket, error, right=right)
         self._in_time(loop.time() - begun, ticket)
@@ -111,7 +114,9 @@ class Caller:
     async def _registers_all(self, positions: Sequence[Mapping[str, Any]]) -> None:
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        answers = await self.client.register_batch([{"ticket": p["ticket"], "symbol": p["symbol"]} for p in positions])
+        answers = await self.client.register_batch(
+            [{"ticket": p["ticket"], "symbol": p["symbol"], "source": SOURCE} for p in positions]
+        )
         for position, answer in zip(positions, answers, strict=True):
             self.promises.told(position["ticket"], answer, right=True)
         self._in_time(loop.time() - begun, positions[0]["ticket"])
