@@ -76,5 +76,5 @@ PROTECTIONS: Mapping[str, Protection] = {
     "an order is committed before it is sent": Protection("C-19", (0,), service=_orders_are_not_written_first),
     "an order without an answer is not taken for refused": Protection("C-", (0, 2, 6, 7), service=_no_answer_is_a_no),
     "claims are compared with the terminal": Protection("I-6", (0, 2), service=_claims_are_not_compared),
-    "a file stays until the service has answered": Protection("I-1", (0, 2), client=_files_go_before_the_answer),
+    "a file stays until the service has answered": Protection("I-1", (2, 0), client=_files_go_before_the_answer),
 }

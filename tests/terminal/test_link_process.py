@@ -169,6 +169,21 @@ async def test_a_child_that_cannot_be_started_is_tried_again(
             await asyncio.sleep(0.02)
 
 
+async def test_a_mistake_of_the_link_itself_is_told_to_everybody_who_waits(
+    process: ProcessLink, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def mistaken(*_: object) -> None:
+        raise KeyError("a mistake")
+
+    monkeypatch.setattr(process, "_answer", mistaken)
+    first, second = await asyncio.gather(process.ask([call("echo", 1)], 5), process.ask([call("echo", 2)], 5))
+    third = await process.ask([call("echo", 3)], 5)
+    assert isinstance(first, Unknown)
+    assert isinstance(second, Refused)
+    assert isinstance(third, Refused)
+    assert "terminal_link_failed" in caplog.text
+
+
 async def test_a_backend_that_prints_does_not_corrupt_the_answers(process: ProcessLink) -> None:
     assert value(await process.ask([call("talk")], 5)) == "said"
     assert value(await process.ask([call("echo", 2)], 5)) == 2

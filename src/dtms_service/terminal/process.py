@@ -190,6 +190,7 @@ class ProcessLink:
         """See ``Link``. Call it on the main thread: Linux ties the child to the thread that starts it."""
         self._child = await self._spawn()
         self._owner = asyncio.create_task(self._serve(), name="terminal-link")
+        self._owner.add_done_callback(self._ended)
 
     async def ask(self, calls: Sequence[Call], deadline: float, *, urgent: bool = False) -> Outcome[Reply]:
         """See ``Link``."""
@@ -252,11 +253,19 @@ class ProcessLink:
             await self._wake.wait()
             self._wake.clear()
             while self._child is not None and (request := self._next()) is not None:
-                await self._answer(self._child, request)
+                try:
+                    await self._answer(self._child, request)
+                finally:  # whoever waits learns it, whatever goes wrong here
+                    request.end(Unknown("link_down", "the link to the terminal failed while the terminal worked"))
             if self._child is None or self._child.ended.done():
                 await self._replace("it ended by itself")
             elif self._child.trouble is not None:
                 await self._replace(f"it cannot be used: {self._child.trouble}")
+
+    def _ended(self, owner: asyncio.Task[None]) -> None:
+        if not owner.cancelled():
+            log.critical("terminal_link_failed", exc_info=owner.exception())
+            self._refuse_waiting("the link to the terminal has failed; the service's log has the cause")
 
     def _next(self) -> _Request | None:
         now = asyncio.get_running_loop().time()
