@@ -345,7 +345,14 @@ def access(**changes: Any) -> Access:
 
 
 def app_of(authority: FakeAuthority, simulator: FakeMarket | None = None, **changes: Any) -> FastAPI:
-    return make_app(authority, simulator=simulator, version="0.1.0", instance_id="7f3a", access=access(**changes))
+    return make_app(
+        authority,
+        simulator=simulator,
+        version="0.1.0",
+        instance_id="7f3a",
+        access=access(**changes),
+        lag=lambda: 0.004,
+    )
 
 
 def client_of(app: FastAPI) -> httpx.AsyncClient:

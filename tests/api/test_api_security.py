@@ -41,6 +41,8 @@ SCOPES = {
     ("GET", "/dtms/status"): "read",
     ("GET", "/dtms/actions"): "read",
     ("GET", "/dtms/events"): "read",
+    ("GET", "/metrics"): "read",
+    ("GET", "/dtms/metrics"): "read",
     ("GET", "/dtms/action-history"): "read",
     ("POST", "/dtms/trade/enable"): "register",
     ("POST", "/dtms/initialize"): "register",

@@ -62,6 +62,7 @@ def test_the_file_under_the_working_directory_is_read_when_none_is_named(
         ("DTMS_RETRY_COUNT", "7", "api.retry_count", 7),
         ("DTMS_TIMEOUT", "2.5", "api.timeout", 2.5),
         ("DTMS_RATE_LIMIT_ENABLED", "false", "api.rate_limit.enabled", False),
+        ("DTMS_ENABLE_METRICS", "false", "metrics.enabled", False),
         ("DTMS_ENGINE__TIGHTEN_R", "0.4", "engine.tighten_r", 0.4),
         ("DTMS_ENGINE__RETRY_BACKOFF_S", "[1, 2]", "engine.retry_backoff_s", (1.0, 2.0)),
         ("DTMS_SIMULATOR__CLOCK", "60", "simulator.clock", 60.0),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -18,6 +18,7 @@ from dtms_service.api.errors import HANDLERS
 from dtms_service.api.events import Streams, event_routes
 from dtms_service.api.health import health_routes
 from dtms_service.api.legacy import enable_routes, old_reading_routes
+from dtms_service.api.metrics import Sight, metric_routes
 from dtms_service.api.routes import registration_routes, trade_routes
 from dtms_service.api.security import scopes_of
 from dtms_service.api.simulator import advance_routes, hand_routes, view_routes
@@ -60,34 +61,49 @@ def _with_examples(path: dict[str, Any], route: APIRoute) -> None:
 
 
 def _routers(
-    authority: Authority, simulator: SimulatedMarket | None, version: str, instance_id: str
+    authority: Authority,
+    simulator: SimulatedMarket | None,
+    version: str,
+    instance_id: str,
+    lag: Callable[[], float] | None,
 ) -> list[APIRouter]:
+    streams = Streams()
     kind = "mt5" if simulator is None else "simulated"
     routers = [
         registration_routes(authority, kind),  # first, because routes are tried in order and this one is hot
         health_routes(authority, version, instance_id),
         trade_routes(authority),
         status_routes(authority, version, instance_id),
-        event_routes(authority, Streams()),
+        event_routes(authority, streams),
         enable_routes(authority, kind),
         old_reading_routes(authority),
         control_routes(authority),
         alert_routes(authority),
         ownership_routes(authority),
     ]
+    if lag is not None:
+        routers.append(metric_routes(Sight(authority, streams, lag, version)))
     if simulator is not None:
         routers += [view_routes(simulator), hand_routes(simulator), advance_routes(authority)]
     return routers
 
 
 def make_app(
-    authority: Authority, *, simulator: SimulatedMarket | None, version: str, instance_id: str, access: Access
+    authority: Authority,
+    *,
+    simulator: SimulatedMarket | None,
+    version: str,
+    instance_id: str,
+    access: Access,
+    lag: Callable[[], float] | None = None,
 ) -> FastAPI:
     """The whole API over one authority. ``simulator`` is None on a real terminal, and its paths do not exist then.
 
+    ``lag`` says how many seconds late the event loop was; None: no metrics are shown.
+
     Raises ValueError when a route declares no scope.
     """
-    routers = _routers(authority, simulator, version, instance_id)
+    routers = _routers(authority, simulator, version, instance_id, lag)
     scopes = scopes_of(route for router in routers for route in router.routes)
     cross_origin = Middleware(
         CORSMiddleware, allow_origins=sorted(access.origins), allow_methods=_METHODS, allow_headers=_HEADERS

@@ -19,6 +19,7 @@ from dtms_service.api.doors import Access
 from dtms_service.api.limits import RateLimit
 from dtms_service.api.security import Scope, Token, Tokens
 from dtms_service.app.keeping import marker
+from dtms_service.app.lag import LoopLag
 from dtms_service.app.locks import claimed, ledger_lock
 from dtms_service.clock import FactorClock, SteppedClock, SystemClock, chance, new_id
 from dtms_service.domain.alerts import Alert, Wanted
@@ -141,7 +142,12 @@ def access_of(settings: Settings) -> Access:
     )
 
 
-def web(parts: Parts, settings: Settings, instance_id: str) -> ASGIApp:
+def lag_shown(settings: Settings, lag: LoopLag) -> Callable[[], float] | None:
+    """How the API asks for the event loop's delay; None where no metrics are wanted."""
+    return lag.seconds if settings.metrics.enabled else None
+
+
+def web(parts: Parts, settings: Settings, instance_id: str, lag: LoopLag) -> ASGIApp:
     """The HTTP application over built parts."""
     return make_app(
         parts.engine,
@@ -149,6 +155,7 @@ def web(parts: Parts, settings: Settings, instance_id: str) -> ASGIApp:
         version=version("dtms"),
         instance_id=instance_id,
         access=access_of(settings),
+        lag=lag_shown(settings, lag),
     )
 
 

@@ -6,7 +6,8 @@ from importlib.metadata import version
 from typing import Any
 
 from dtms_service.api.app import make_app
-from dtms_service.app.build import access_of, build
+from dtms_service.app.build import access_of, build, lag_shown
+from dtms_service.app.lag import LoopLag
 from dtms_service.settings.tree import Settings
 
 
@@ -19,4 +20,5 @@ def document(settings: Settings) -> dict[str, Any]:
         version=version("dtms"),
         instance_id="document",
         access=access_of(settings),
+        lag=lag_shown(settings, LoopLag()),
     ).openapi()

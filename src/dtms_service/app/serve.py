@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from dtms_service import logs
 from dtms_service.app.build import Parts, build, web
 from dtms_service.app.ingest import ingest
+from dtms_service.app.lag import LoopLag
 from dtms_service.app.leaving import DONE, FAILED, MISCONFIGURED, STORAGE_FAILED, Exit
 from dtms_service.app.locks import state_lock
 from dtms_service.app.loops import new_event_loop
@@ -59,7 +60,9 @@ async def serve(settings: Settings, plan: Plan) -> int:
         logs.start(settings.logs.level, settings.state_dir / "logs", settings.secrets)
         sockets = listening(settings.api.host, settings.api.port)
         parts = plan.build(settings)
-        server = Server(web(parts, settings, new_id()))
+        lag = LoopLag()
+        lag.begin(asyncio.get_running_loop())
+        server = Server(web(parts, settings, new_id(), lag))
         serving = asyncio.create_task(server.serve(sockets), name="http")
         try:
             await asyncio.wait(

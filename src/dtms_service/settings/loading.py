@@ -32,6 +32,7 @@ SHORT_NAMES: Mapping[str, str] = {
     "DTMS_TIMEOUT": "api.timeout",
     "DTMS_RETRY_COUNT": "api.retry_count",
     "DTMS_RATE_LIMIT_ENABLED": "api.rate_limit.enabled",
+    "DTMS_ENABLE_METRICS": "metrics.enabled",
     "DTMS_TERMINAL": "terminal.kind",
     "DTMS_LEDGER_URL": "ledger.url",
     "DTMS_MONITORING_INTERVAL": "cadence.cycle_s",

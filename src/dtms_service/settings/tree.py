@@ -293,6 +293,13 @@ class Alerts(Section):
     deadman: Deadman = Deadman()
 
 
+class Metrics(Section):
+    """Numbers for Prometheus."""
+
+    enabled: bool = True
+    """Answer `GET /metrics` and `GET /dtms/metrics`."""
+
+
 class Logs(Section):
     """What is written down about the service itself; what it did to trades is in the ledger."""
 
@@ -315,6 +322,7 @@ class Settings(Section):
     simulator: Simulator = Simulator()
     spool: Spool
     alerts: Alerts = Alerts()
+    metrics: Metrics = Metrics()
     logs: Logs = Logs()
     engine: Parameters = Parameters()
 
