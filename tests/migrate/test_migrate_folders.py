@@ -260,3 +260,20 @@ def test_a_folder_of_programs_that_have_nothing_to_do_with_dtms_is_left_in_peace
     (tmp_path / "a.py").write_text("print('hello')\n")
     code, out, _ = run(capsys, tmp_path)
     assert (code, out) == (0, "\n1 files read, 0 to rewrite (--apply writes them), 0 places; 0 findings for a person\n")
+
+
+def test_a_program_that_joins_a_thousand_texts_is_rewritten_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined = " + ".join(f"a{number}" for number in range(1000))
+    (tmp_path / "page.py").write_text(f"x = 'http://localhost:8001/dtms/status'\ny = {joined}\n")
+    before = sys.getrecursionlimit()
+    try:
+        code, out, _ = run(capsys, tmp_path)
+        assert (code, "1 to rewrite" in out) == (0, True)
+        monkeypatch.setattr("dtms_service.migrate.__main__.DEEPEST", 1)
+        sys.setrecursionlimit(before)
+        code, out, _ = run(capsys, tmp_path)
+        assert (code, "page.py:1: RecursionError" in out) == (1, True)
+    finally:
+        sys.setrecursionlimit(before)

@@ -216,7 +216,7 @@ OPENINGS = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(OPENINGS, st.lists(IMPORTS, max_size=3), st.lists(USES, min_size=1, max_size=5), st.sampled_from(["\n", "\r\n"]))
 def test_whatever_a_program_is_made_of_rewriting_it_is_safe(
     opening: str, imports: list[str], uses: list[str], newline: str

@@ -10,6 +10,8 @@ from pathlib import Path
 from dtms_service.migrate import report, shim, tree, writing
 
 DONE, FAILED, USAGE = 0, 1, 2
+DEEPEST = 100_000
+"""Levels of nesting that a program may have; each text that is joined with ``+`` is one."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:  # old programs may hold characters that this console does not have
             reconfigure(errors="backslashreplace")
+    sys.setrecursionlimit(max(DEEPEST, sys.getrecursionlimit()))
     chosen = _parser().parse_args(arguments)
     if not chosen.path.exists():
         return _fail(USAGE, f"{chosen.path} does not exist. Try: the folder that holds the programs")

@@ -9,41 +9,30 @@ import libcst as cst
 
 from dtms_service.migrate.names import KEPT, LEGACY, OLD_PACKAGE, OTHER_ENGINES
 from dtms_service.migrate.outcome import Gathered
-from dtms_service.migrate.source import Edit, Unsafe, dotted
+from dtms_service.migrate.source import Edit, Source, Unsafe, dotted
 
 
 def look(gathered: Gathered, exported: frozenset[str] | None) -> None:
     """Rewrite the imports. ``exported``: what the old package in this folder defines, None without one."""
-    uses = _Uses()
-    gathered.source.visit(uses)
-    gathered.source.visit(_Imports(gathered, exported, uses))
+    gathered.source.show(_Imports(gathered, exported, _uses(gathered.source)))
 
 
-class _Uses(cst.CSTVisitor):
+def _uses(source: Source) -> defaultdict[str, set[str]]:
     """Which attributes of which plain name the file reads, however deep: ``a`` -> {``b.c``}."""
-
-    def __init__(self) -> None:
-        self.of: defaultdict[str, set[str]] = defaultdict(set)
-
-    def visit_ImportFrom(self, node: cst.ImportFrom) -> bool:
-        return False
-
-    def visit_Import(self, node: cst.Import) -> bool:
-        return False
-
-    def visit_Attribute(self, node: cst.Attribute) -> bool:
-        head, _, rest = dotted(node).partition(".")
-        if not head:
-            return True
-        self.of[head].add(rest)
-        return False
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for node in source.below():
+        parent = source.parent(node)
+        if isinstance(node, cst.Attribute) and not isinstance(parent, cst.Attribute | cst.ImportFrom | cst.ImportAlias):
+            head, _, rest = dotted(node).partition(".")
+            found[head].add(rest)
+    return found
 
 
-class _Imports(cst.CSTVisitor):
-    def __init__(self, gathered: Gathered, exported: frozenset[str] | None, uses: _Uses) -> None:
+class _Imports:
+    def __init__(self, gathered: Gathered, exported: frozenset[str] | None, uses: defaultdict[str, set[str]]) -> None:
         self._out = gathered
         self._exported = exported
-        self._uses = uses.of
+        self._uses = uses
 
     def visit_ImportFrom(self, node: cst.ImportFrom) -> None:
         module = dotted(node.module)

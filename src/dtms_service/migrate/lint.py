@@ -9,7 +9,7 @@ import libcst as cst
 
 from dtms_service.migrate.names import AWAITED, ENABLE, ENGINE, KEPT, POSTS, REGISTERING
 from dtms_service.migrate.outcome import Gathered
-from dtms_service.migrate.source import dotted, last_name, string_of
+from dtms_service.migrate.source import Source, dotted, last_name, string_of
 
 _COMMENTED = re.compile(
     r"\b(?:auto_initialize_dtms|initialize_dtms|start_dtms_monitoring|stop_dtms_monitoring|run_dtms_monitoring_cycle"
@@ -21,36 +21,20 @@ _PATH_OF_A_TRADE = "/dtms/trade/"
 
 def look(gathered: Gathered) -> None:
     """Report, change nothing."""
-    names = _Names()
-    gathered.source.visit(names)
-    gathered.source.visit(_Lint(gathered, names.local))
-    gathered.source.visit(_States(gathered, names.local))
+    local = _local_names(gathered.source)
+    gathered.source.show(_Lint(gathered, local))
+    for node in gathered.source.below():
+        if isinstance(node, cst.FunctionDef):
+            _States(gathered, local, node).look()
 
 
-class _Names(cst.CSTVisitor):
-    """Local names of what was imported: ``import auto_register_dtms as reg`` -> ``reg``."""
-
-    def __init__(self) -> None:
-        self.local = {name: name for name in KEPT | POSTS}
-
-    def visit_ImportAlias(self, node: cst.ImportAlias) -> None:
-        alias, name = node.evaluated_alias, last_name(node.name)
-        if alias is not None and name in KEPT | POSTS:
-            self.local[alias] = name
-
-
-class _Registrations(cst.CSTVisitor):
-    """Whether a registration is called or imported somewhere in here."""
-
-    def __init__(self, local: dict[str, str]) -> None:
-        self._local = local
-        self.found = False
-
-    def visit_Call(self, node: cst.Call) -> None:
-        self.found |= registers(node, self._local)
-
-    def visit_ImportAlias(self, node: cst.ImportAlias) -> None:
-        self.found |= last_name(node.name) in REGISTERING
+def _local_names(source: Source) -> dict[str, str]:
+    """Local name -> name: also of what was imported by another one, ``import auto_register_dtms as reg``."""
+    local = {name: name for name in KEPT | POSTS}
+    for node in source.below():
+        if isinstance(node, cst.ImportAlias) and node.evaluated_alias and last_name(node.name) in KEPT | POSTS:
+            local[node.evaluated_alias] = last_name(node.name)
+    return local
 
 
 def registers(node: cst.CSTNode, local: dict[str, str]) -> bool:
@@ -69,7 +53,7 @@ def _text(node: cst.CSTNode) -> str:
     return string_of(node) or ""
 
 
-class _Lint(cst.CSTVisitor):
+class _Lint:
     def __init__(self, gathered: Gathered, local: dict[str, str]) -> None:
         self._out = gathered
         self._local = local
@@ -129,9 +113,11 @@ class _Lint(cst.CSTVisitor):
             self._comment_line = line
 
     def _registers_in(self, node: cst.CSTNode) -> bool:
-        looking = _Registrations(self._local)
-        node.visit(looking)
-        return looking.found
+        """Whether a registration is called or imported somewhere in ``node``."""
+        return any(
+            registers(part, self._local) or (isinstance(part, cst.ImportAlias) and last_name(part.name) in REGISTERING)
+            for part in self._out.source.below(node)
+        )
 
     def _duplicates(self, body: Sequence[cst.CSTNode]) -> None:
         last: dict[str, cst.FunctionDef] = {}
@@ -145,45 +131,37 @@ class _Lint(cst.CSTVisitor):
                 self._out.say(statement, "duplicate-definition", f"{name} again in line {line}")
 
 
-class _States(cst.CSTVisitor):
-    """Reads of a trade's ``state`` that looked in the wrong place."""
+class _States:
+    """Reads of a trade's ``state`` in one function that looked in the wrong place."""
 
-    def __init__(self, gathered: Gathered, local: dict[str, str]) -> None:
+    def __init__(self, gathered: Gathered, local: dict[str, str], function: cst.FunctionDef) -> None:
         self._out = gathered
         self._local = local
-        self._asks_http: list[bool] = [False]
+        self._nodes = list(gathered.source.below(function))
         self._helper: set[str] = set()
         self._body: set[str] = set()
 
-    def visit_FunctionDef(self, node: cst.FunctionDef) -> None:
-        asked = _Asks()
-        node.visit(asked)
-        self._asks_http.append(asked.found)
-        self._helper, self._body = set(), set()
+    def look(self) -> None:
+        """First who holds an answer, then what is read of it."""
+        over_http = any(_asks_for_a_trade(node) for node in self._nodes)
+        for node in self._nodes:
+            if isinstance(node, cst.Assign):
+                self._assigned(node, over_http=over_http)
+        for node in self._nodes:
+            if isinstance(node, cst.Call) and last_name(node.func) == "get" and node.args:
+                self._read(node, getattr(node.func, "value", node), string_of(node.args[0].value))
+            elif isinstance(node, cst.Subscript) and isinstance(index := node.slice[0].slice, cst.Index):
+                self._read(node, node.value, string_of(index.value))
 
-    def leave_FunctionDef(self, original_node: cst.FunctionDef) -> None:
-        self._asks_http.pop()
-
-    def visit_Assign(self, node: cst.Assign) -> None:
+    def _assigned(self, node: cst.Assign, *, over_http: bool) -> None:
         value = node.value.expression if isinstance(node.value, cst.Await) else node.value
-        if not isinstance(value, cst.Call):
-            return
         names = {dotted(target.target) for target in node.targets}
-        if self._local.get(last_name(value.func)) == "get_dtms_trade_status":
+        if self._is_helper(value):
             self._helper |= names
-        elif last_name(value.func) == "json" and self._asks_http[-1]:
+        elif over_http and isinstance(value, cst.Call) and last_name(value.func) == "json":
             self._body |= names
 
-    def visit_Call(self, node: cst.Call) -> None:
-        if isinstance(node.func, cst.Attribute) and node.func.attr.value == "get" and node.args:
-            self._reads(node, node.func.value, string_of(node.args[0].value))
-
-    def visit_Subscript(self, node: cst.Subscript) -> None:
-        index = node.slice[0].slice if len(node.slice) == 1 else None
-        if isinstance(index, cst.Index):
-            self._reads(node, node.value, string_of(index.value))
-
-    def _reads(self, node: cst.CSTNode, of: cst.CSTNode, key: str | None) -> None:
+    def _read(self, node: cst.CSTNode, of: cst.CSTNode, key: str | None) -> None:
         name = dotted(of.left if isinstance(of, cst.BooleanOperation) else of)
         if key == "trade_info" and (name in self._helper or self._is_helper(of)):
             self._out.say(node, "state-level", "trade_info of get_dtms_trade_status")
@@ -194,20 +172,9 @@ class _States(cst.CSTVisitor):
         return isinstance(node, cst.Call) and self._local.get(last_name(node.func)) == "get_dtms_trade_status"
 
 
-class _Asks(cst.CSTVisitor):
-    """Whether a function asks for one trade over HTTP."""
-
-    def __init__(self) -> None:
-        self.found = False
-
-    def visit_SimpleString(self, node: cst.SimpleString) -> None:
-        self._see(string_of(node))
-
-    def visit_FormattedString(self, node: cst.FormattedString) -> None:
-        self._see(string_of(node))
-
-    def _see(self, text: str | None) -> None:
-        self.found |= text is not None and _PATH_OF_A_TRADE in text and ENABLE not in text
+def _asks_for_a_trade(node: cst.CSTNode) -> bool:
+    text = string_of(node) if isinstance(node, cst.SimpleString | cst.FormattedString) else None
+    return text is not None and _PATH_OF_A_TRADE in text and ENABLE not in text
 
 
 def _says_nothing(body: cst.BaseSuite) -> bool:

@@ -16,22 +16,15 @@ _MODULES = frozenset({"requests", "httpx"})
 def look(gathered: Gathered, port: int) -> set[cst.CSTNode]:
     """Rewrite the posts. Returns the address literals that are gone with them."""
     posts = _Posts(gathered, port)
-    gathered.source.visit(posts)
+    gathered.source.show(posts)
     return posts.gone
 
 
-class _Posts(cst.CSTVisitor):
+class _Posts:
     def __init__(self, gathered: Gathered, port: int) -> None:
         self._out = gathered
         self._port = port
-        self._inside: list[bool] = []
         self.gone: set[cst.CSTNode] = set()
-
-    def visit_FunctionDef(self, node: cst.FunctionDef) -> None:
-        self._inside.append(node.asynchronous is not None)
-
-    def leave_FunctionDef(self, original_node: cst.FunctionDef) -> None:
-        self._inside.pop()
 
     def visit_Call(self, node: cst.Call) -> None:
         if last_name(node.func) != "post" or not node.args or node.args[0].keyword is not None:
@@ -78,5 +71,11 @@ class _Posts(cst.CSTVisitor):
             return "enable_trade_async"
         if isinstance(parent, cst.WithItem) or not isinstance(node.func, cst.Attribute):
             return None
-        synchronous = dotted(node.func.value) in _MODULES or not (self._inside and self._inside[-1])
+        synchronous = dotted(node.func.value) in _MODULES or not self._in_a_coroutine(node)
         return "enable_trade" if synchronous else None
+
+    def _in_a_coroutine(self, node: cst.CSTNode) -> bool:
+        above = self._out.source.parent(node)
+        while above is not None and not isinstance(above, cst.FunctionDef):
+            above = self._out.source.parent(above)
+        return above is not None and above.asynchronous is not None

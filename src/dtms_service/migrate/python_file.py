@@ -42,7 +42,7 @@ def look(file: str, raw: bytes, port: int, exported: frozenset[str] | None = Non
         lint.look(gathered)
         after = source.changed([*gathered.edits, *_needed(gathered)])
         ast.parse(after, file)
-    except (Unsafe, SyntaxError, ValueError) as error:
+    except (Unsafe, SyntaxError, ValueError, RecursionError) as error:
         spoiled = tuple(sorted({Finding(f.file, f.line, f.code, f.detail) for f in gathered.findings}))
         return Looked(file, raw, raw, (*spoiled, Finding(file, 1, "not-safe", str(error))), source.encoding)
     return Looked(file, raw, after, tuple(sorted(set(gathered.findings))), source.encoding)
@@ -54,7 +54,7 @@ def _needed(gathered: Gathered) -> list[Edit]:
     missing = sorted(gathered.needs - _imported(source.module))
     if not missing:
         return []
-    taken = _defined(source.module)
+    taken = _defined(source)
     for _, name in missing:
         if name in taken:
             raise Unsafe(f"the file has a {name} of its own")
@@ -99,25 +99,12 @@ def _imported(module: cst.Module) -> set[tuple[str, str]]:
     return found
 
 
-def _defined(module: cst.Module) -> set[str]:
+def _defined(source: Source) -> set[str]:
     """Names that the file gives to something else: parameters, variables, functions, classes."""
-    seen = _Bindings()
-    module.visit(seen)
-    return seen.names
-
-
-class _Bindings(cst.CSTVisitor):
-    def __init__(self) -> None:
-        self.names: set[str] = set()
-
-    def visit_AssignTarget(self, node: cst.AssignTarget) -> None:
-        self.names.add(dotted(node.target))
-
-    def visit_Param(self, node: cst.Param) -> None:
-        self.names.add(node.name.value)
-
-    def visit_FunctionDef(self, node: cst.FunctionDef) -> None:
-        self.names.add(node.name.value)
-
-    def visit_ClassDef(self, node: cst.ClassDef) -> None:
-        self.names.add(node.name.value)
+    names: set[str] = set()
+    for node in source.below():
+        if isinstance(node, cst.AssignTarget):
+            names.add(dotted(node.target))
+        elif isinstance(node, cst.Param | cst.FunctionDef | cst.ClassDef):
+            names.add(node.name.value)
+    return names

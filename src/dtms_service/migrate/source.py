@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import libcst as cst
-from libcst.metadata import CodeRange, MetadataWrapper, ParentNodeProvider, PositionProvider
+from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
@@ -44,19 +44,45 @@ class Source:
             module = cst.parse_module(raw)
             self.encoding = module.encoding
             self.text = raw.decode(self.encoding)
+            wrapper = MetadataWrapper(module, unsafe_skip_copy=True)
+            self._ranges: Mapping[cst.CSTNode, CodeRange] = wrapper.resolve(PositionProvider)
         except cst.ParserSyntaxError as error:
             raise Unreadable(error.raw_line, f"line {error.raw_line}: {error.message}") from error
         except (SyntaxError, UnicodeDecodeError, LookupError, RecursionError) as error:
             raise Unreadable(1, f"{type(error).__name__}: {error}") from error
-        wrapper = MetadataWrapper(module, unsafe_skip_copy=True)
         self.module = wrapper.module
-        self._parents: Mapping[cst.CSTNode, cst.CSTNode] = wrapper.resolve(ParentNodeProvider)
-        self._ranges: Mapping[cst.CSTNode, CodeRange] = wrapper.resolve(PositionProvider)
+        self._children: dict[cst.CSTNode, Sequence[cst.CSTNode]] = {}
+        self._parents: dict[cst.CSTNode, cst.CSTNode] = {}
+        self._number_nodes()
         self._starts = (0, *(match.end() for match in _LINE_END.finditer(self.text)))
 
-    def visit(self, visitor: cst.CSTVisitor) -> None:
-        """Walk the whole tree."""
-        self.module.visit(visitor)
+    def _number_nodes(self) -> None:
+        """Without recursion: a program may join a thousand texts with ``+``, and each is one level deeper."""
+        waiting: list[cst.CSTNode] = [self.module]
+        while waiting:
+            node = waiting.pop()
+            children = self._children[node] = node.children
+            self._parents.update(dict.fromkeys(children, node))
+            waiting += children
+
+    def below(self, node: cst.CSTNode | None = None) -> Iterator[cst.CSTNode]:
+        """``node`` (the module) and everything in it, in the order of the text."""
+        waiting = [node or self.module]
+        while waiting:
+            following = waiting.pop()
+            yield following
+            waiting += reversed(self._children[following])
+
+    def show(self, to: object) -> None:
+        """Show every node to the method of ``to`` that has its name, such as ``visit_Call``."""
+        methods: dict[type[cst.CSTNode], Callable[[Any], None] | None] = {}
+        for node in self.below():
+            kind = type(node)
+            if kind not in methods:
+                methods[kind] = getattr(to, f"visit_{kind.__name__}", None)
+            method = methods[kind]
+            if method is not None:
+                method(node)
 
     def line(self, node: cst.CSTNode) -> int:
         """The line that ``node`` begins on, from 1."""
@@ -125,11 +151,14 @@ def last_name(node: cst.CSTNode) -> str:
 
 
 def string_of(node: cst.CSTNode) -> str | None:
-    """The text of a plain or format string (its ``{…}`` as written); None for bytes and everything else."""
+    """The text of a string; ``{}`` stands for what a format string puts in. None for bytes and everything else."""
     if isinstance(node, cst.SimpleString):
         value: Any = node.evaluated_value
         return value if isinstance(value, str) else None
     if isinstance(node, cst.FormattedString):
         parts = (p.value if isinstance(p, cst.FormattedStringText) else "{}" for p in node.parts)
         return "".join(parts)
+    if isinstance(node, cst.ConcatenatedString):
+        both = string_of(node.left), string_of(node.right)
+        return None if None in both else f"{both[0]}{both[1]}"
     return None

@@ -19,31 +19,33 @@ _PATCHING = frozenset({"patch", "setattr", "object", "dict", "pop", "setitem", "
 
 def look(gathered: Gathered, port: int, gone: set[cst.CSTNode]) -> None:
     """Rewrite and report the addresses but those that are ``gone``; ``port`` is where DTMS listens."""
-    gathered.source.visit(_Urls(gathered, port, gone))
+    gathered.source.show(_Urls(gathered, port, gone))
 
 
-class _Urls(cst.CSTVisitor):
+class _Urls:
     def __init__(self, gathered: Gathered, port: int, gone: set[cst.CSTNode]) -> None:
         self._out = gathered
         self._port = port
         self._gone = gone
 
-    def visit_ConcatenatedString(self, node: cst.ConcatenatedString) -> bool:
-        """Pieces in a row cannot become a call one by one."""
-        text = node.evaluated_value
-        for address in found(text, self._port) if isinstance(text, str) else ():
-            self._said(node, address)
-        return text is None
+    def visit_ConcatenatedString(self, node: cst.ConcatenatedString) -> None:
+        """Pieces in a row cannot become a call one by one: they are reported as the whole that they are."""
+        if not self._is_piece(node):
+            for address in found(string_of(node) or "", self._port):
+                self._said(node, address)
 
     def visit_SimpleString(self, node: cst.SimpleString) -> None:
         text = string_of(node)
-        if text is not None and node not in self._gone:
+        if text is not None and node not in self._gone and not self._is_piece(node):
             self._string(node, text)
             self._module(node, text)
 
     def visit_FormattedString(self, node: cst.FormattedString) -> None:
-        if node not in self._gone:
+        if node not in self._gone and not self._is_piece(node):
             self._string(node, string_of(node) or "")
+
+    def _is_piece(self, node: cst.CSTNode) -> bool:
+        return isinstance(self._out.source.parent(node), cst.ConcatenatedString)
 
     def visit_Assign(self, node: cst.Assign) -> None:
         names = {dotted(target.target).lower() for target in node.targets}
