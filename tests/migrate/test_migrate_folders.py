@@ -262,10 +262,10 @@ def test_a_folder_of_programs_that_have_nothing_to_do_with_dtms_is_left_in_peace
     assert (code, out) == (0, "\n1 files read, 0 to rewrite (--apply writes them), 0 places; 0 findings for a person\n")
 
 
-def test_a_program_that_joins_a_thousand_texts_is_rewritten_too(
+def test_a_program_that_joins_two_thousand_texts_is_rewritten_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    joined = " + ".join(f"a{number}" for number in range(1000))
+    joined = " + ".join(f"a{number}" for number in range(2000))
     (tmp_path / "page.py").write_text(f"x = 'http://localhost:8001/dtms/status'\ny = {joined}\n")
     before = sys.getrecursionlimit()
     try:
