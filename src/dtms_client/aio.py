@@ -121,9 +121,12 @@ class AsyncDtmsClient(Client):
         """Deliver what waits on disk, for at most ``timeout`` s. Returns how many registrations still wait."""
         clock = self.clock
         until = clock.monotonic() + timeout
-        while await self._drained(until) is not None and clock.monotonic() + POLL_S < until:
+        while True:
+            await self._drained(until)
+            left = sum(1 for _ in self.outbox.waiting())  # also what was answered "not now" on its own
+            if not left or clock.monotonic() + POLL_S >= until:
+                return left
             await clock.asleep(POLL_S)
-        return sum(1 for _ in self.outbox.waiting())
 
     async def call(self, call: Call[T], policy: Policy | None = None) -> T:
         """Send one `Call`, repeated as the policy allows: the client's own, unless another is given."""
@@ -157,7 +160,7 @@ class AsyncDtmsClient(Client):
                 results = self.outbox.settled(parcel, answers)
         return self._watched(results)
 
-    async def _drained(self, until: float) -> DtmsClientError | None:
+    async def _drained(self, until: float) -> None:
         work = Round(self.outbox)
         for parcel in work:
             left = until - self.clock.monotonic()
@@ -169,7 +172,6 @@ class AsyncDtmsClient(Client):
                 work.failed(parcel, error)
             else:
                 work.settled(parcel, answers)
-        return work.stopped_by
 
     async def _look(self, seconds: float) -> Ready | DtmsClientError:
         call = calls.ready()

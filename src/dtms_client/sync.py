@@ -16,7 +16,7 @@ from dtms_client.calls import Call
 from dtms_client.defence import ASKING_AS
 from dtms_client.delivery import Registration, combined
 from dtms_client.errors import DtmsClientError, NotFound
-from dtms_client.flusher import FLUSHER, drain
+from dtms_client.flusher import drain
 from dtms_client.http import send
 from dtms_client.retry import Policy
 from dtms_client.wire import BatchItemIn, HandedOverOut, MayModifyOut, Ready, TradeList, TradeOut
@@ -47,7 +47,7 @@ class DtmsClient(Client):
             results = self.outbox.handed_over(parcel)
         if any(result.error is not None for result in results):  # not on disk: at least try to reach DTMS
             Thread(target=self._deliver, args=(items,), name="dtms-client-last-resort", daemon=True).start()
-        FLUSHER.watch(self.outbox)
+        self.flusher.watch(self.outbox)
         return combined(results)
 
     def register_batch(self, items: Iterable[Mapping[str, Any] | BatchItemIn]) -> list[Registration]:
@@ -144,9 +144,12 @@ class DtmsClient(Client):
         """Deliver what waits on disk, for at most ``timeout`` s. Returns how many registrations still wait."""
         clock = self.clock
         until = clock.monotonic() + timeout
-        while drain(self.outbox, until, clock) is not None and clock.monotonic() + POLL_S < until:
+        while True:
+            drain(self.outbox, until, clock)
+            left = sum(1 for _ in self.outbox.waiting())  # also what was answered "not now" on its own
+            if not left or clock.monotonic() + POLL_S >= until:
+                return left
             clock.sleep(POLL_S)
-        return sum(1 for _ in self.outbox.waiting())
 
     def call(self, call: Call[T], policy: Policy | None = None) -> T:
         """Send one `Call`, repeated as the policy allows: the client's own, unless another is given."""

@@ -16,7 +16,7 @@ from dtms_client.clock import CLOCK, Clock
 from dtms_client.defence import ASK, Answers
 from dtms_client.delivery import Outbox, Registration, combined
 from dtms_client.errors import BadSetting, DtmsClientError, Invalid, NotDtms, NotReady, Unreachable
-from dtms_client.flusher import FLUSHER
+from dtms_client.flusher import FLUSHER, Flusher
 from dtms_client.http import Target
 from dtms_client.register import Meant, understand
 from dtms_client.retry import Attempts, Budget, Policy
@@ -46,6 +46,7 @@ class Client:
     """
 
     clock: ClassVar[Clock] = CLOCK
+    flusher: ClassVar[Flusher] = FLUSHER
 
     def __init__(
         self,
@@ -77,7 +78,7 @@ class Client:
             on_unprotected=on_unprotected,
         )
         self._answers = Answers(self.clock) if transport is not None else _ANSWERS.setdefault(url, Answers(self.clock))
-        FLUSHER.watch(self.outbox)
+        self.flusher.watch(self.outbox)
 
     def _attempts(self, *, repeatable: bool, policy: Policy | None = None) -> Attempts:
         return Attempts(policy or self._policy, self._budget, self.clock, repeatable=repeatable)
@@ -89,7 +90,7 @@ class Client:
 
     def _watched(self, results: list[Registration]) -> list[Registration]:
         if any(result.outcome == "queued" for result in results):
-            FLUSHER.watch(self.outbox)
+            self.flusher.watch(self.outbox)
         return results
 
 

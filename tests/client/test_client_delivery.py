@@ -26,6 +26,7 @@ from dtms_client import (
     Unreachable,
 )
 from dtms_client.delivery import Outbox
+from dtms_client.flusher import FLUSHER
 from dtms_client.spool import NEW, REJECTED, Spool, entries
 from dtms_client.testing import FakeDtms
 
@@ -270,6 +271,22 @@ def test_flush_delivers_what_waits_and_says_what_is_left(both: Make, dtms: FakeD
     dtms.reachable = True
     assert client.flush(5) == 0
     assert set(dtms.trades) == {1, 2, 3}
+
+
+def test_flush_asks_again_for_an_item_that_alone_was_told_to_wait(both: Make, dtms: FakeDtms, outbox_dir: Path) -> None:
+    dtms.refusals[2] = (503, "not_accepting")
+
+    def forgiving(request: httpx.Request) -> httpx.Response:
+        answer = dtms.handle_request(request)
+        dtms.refusals.clear()
+        return answer
+
+    for ticket in (1, 2):
+        Spool(outbox_dir).write({"ticket": ticket}, URL)
+    client = both(httpx.MockTransport(forgiving))
+    FLUSHER.reset()  # the background thread would help
+    assert client.flush(5.0) == 0
+    assert set(dtms.trades) == {1, 2}
 
 
 def test_flush_sets_damaged_files_aside_and_delivers_the_rest(both: Make, dtms: FakeDtms, outbox_dir: Path) -> None:

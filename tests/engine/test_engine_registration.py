@@ -107,6 +107,40 @@ async def test_a_registration_while_the_terminal_is_away_is_kept_and_verified_la
     assert world.dtms.protected(world.trade(ticket))
 
 
+async def test_a_claim_that_nobody_has_verified_does_not_refuse_the_truth(world: World) -> None:
+    ticket = await world.open(side="BUY")
+    await world.simulator.set_fault({"kind": "read_none", "count": 1})
+    (false,) = await world.register(ticket, symbol="EURUSD", side=Side.SELL)
+    assert false.outcome == "pending_verification"
+    (true,) = await world.register(ticket, side=Side.BUY)
+    assert true.outcome == "pending_verification"
+    (other,) = await world.register(ticket, symbol="GBPUSD")
+    assert isinstance(other, RegistrationConflict)
+    assert other.facts["terminal"] == {"symbol": "EURUSD", "side": "BUY"}
+    await world.advance(60)
+    assert world.trade(ticket).side is Side.BUY
+    events = await world.dtms.history(world.trade(ticket))
+    assert "claim_contradicted" in {event.body.get("code") for event in events}
+
+
+async def test_two_claims_that_contradict_each_other_wait_until_the_terminal_can_be_asked(world: World) -> None:
+    ticket = await world.open(side="BUY")
+    await world.simulator.set_fault({"kind": "read_none", "count": 2})
+    await world.register(ticket, side=Side.SELL)
+    (undecided,) = await world.register(ticket, side=Side.BUY)
+    assert isinstance(undecided, NotAccepting)
+    assert "cannot be asked" in undecided.detail
+    (true,) = await world.register(ticket, side=Side.BUY)
+    assert true.outcome == "pending_verification"
+
+
+async def test_of_two_claims_about_a_ticket_that_the_terminal_does_not_show_the_first_one_holds(world: World) -> None:
+    await world.register(424242, symbol="EURUSD", side=Side.BUY)
+    (second,) = await world.register(424242, symbol="EURUSD", side=Side.SELL)
+    assert isinstance(second, RegistrationConflict)
+    assert world.trade(424242).side is Side.BUY
+
+
 async def test_a_later_universal_manager_strategy_takes_an_untouched_trade_over(world: World) -> None:
     ticket = await world.open()
     await world.register(ticket)

@@ -53,6 +53,11 @@ class Told:
         return self.outcome in {"yes", "protected", "already_protected", "queued", "pending_verification"}
 
     @property
+    def final(self) -> bool:
+        """The service says that it has seen the position."""
+        return self.outcome in {"protected", "already_protected"}
+
+    @property
     def confirmed(self) -> bool:
         """The service itself has said yes."""
         return self.outcome in {"protected", "already_protected", "pending_verification"}

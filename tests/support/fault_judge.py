@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,8 @@ class Found:
     """Contradicting registrations that were."""
     refused: list[str] = field(default_factory=list)
     """True registrations that were refused, and refusals for another reason than contradiction."""
+    overruled: int = 0
+    """Answers that told of a false claim only that it waits; the terminal then won, and the ledger has the alert."""
     trades: int = 0
     played: Mapping[Fault, int] = field(default_factory=dict)
     service_kills: int = 0
@@ -56,8 +58,21 @@ def registered(ledger: Path) -> dict[int, int]:
         return dict(database.execute("SELECT ticket, count(*) FROM events WHERE kind = 'registered' GROUP BY ticket"))
 
 
-def judged(said: Sequence[Told], disk: Disk, refused: Sequence[tuple[Claim, str]], events: Mapping[int, int]) -> Found:
-    """``refused``: what lies in the callers' ``rejected/`` and why; ``events``: see `registered`."""
+def contradicted(ledger: Path) -> set[int]:
+    """Tickets whose first claim waited for the terminal and was found false: the terminal won, and an alert says so."""
+    query = "SELECT ticket FROM events WHERE kind = 'alert' AND body LIKE '%claim_contradicted%'"
+    with closing(sqlite3.connect(ledger)) as database:
+        return {ticket for (ticket,) in database.execute(query)}
+
+
+def judged(
+    said: Sequence[Told],
+    disk: Disk,
+    refused: Sequence[tuple[Claim, str]],
+    events: Mapping[int, int],
+    overruled: Collection[int] = (),
+) -> Found:
+    """``refused``: what lies in the callers' ``rejected/`` and why; the rest: see `registered`, `contradicted`."""
     found = Found(told=Counter(each.outcome for each in said), trades=len(disk.trades))
     rows = {row["ticket"]: row for row in disk.trades}
     found.doubled = [*_doubled(disk, events)]
@@ -71,19 +86,22 @@ def judged(said: Sequence[Told], disk: Disk, refused: Sequence[tuple[Claim, str]
         elif _facts(each.claim) == (row["ticket"], row["symbol"], row["side"]):
             if not each.safe:
                 found.refused.append(f"{each} fits the ledger")
+        elif each.safe and each.claim.ticket in overruled and not each.final:
+            found.overruled += 1
         elif each.confirmed or (each.safe and _facts(each.claim) not in set_aside):
             found.accepted.append(f"{each} contradicts {row['symbol']} {row['side']} in the ledger")
         elif each.outcome == "rejected" and each.why != "registration_conflict":
             found.refused.append(f"{each} was refused for another reason than its contradiction")
+    found.refused += _wrongly_set_aside(rows, refused)
+    return found
+
+
+def _wrongly_set_aside(rows: Mapping[int, Row], refused: Sequence[tuple[Claim, str]]) -> Iterator[str]:
     for claim, why in refused:
         row = rows.get(claim.ticket)
-        if (
-            why != "registration_conflict"
-            or row is None
-            or _facts(claim) == (row["ticket"], row["symbol"], row["side"])
-        ):
-            found.refused.append(f"{claim} lies in rejected/ for {why}")
-    return found
+        fits = row is not None and _facts(claim) == (row["ticket"], row["symbol"], row["side"])
+        if why != "registration_conflict" or row is None or fits:
+            yield f"{claim} lies in rejected/ for {why}"
 
 
 def _doubled(disk: Disk, events: Mapping[int, int]) -> Iterator[str]:

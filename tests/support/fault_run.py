@@ -64,11 +64,14 @@ class FaultRun:
                 proxy.healed = True
                 self._deliver(callers, tickets, proxy)
             self._emptied(self._outbox(0))
+            self._victim.wait_ready()
+            self._victim.advance(seconds=1.0)  # a cycle verifies what waited for the terminal
         finally:
             self._victim.kill()
         state = self._victim.state_dir
         registered = fault_judge.registered(state / "dtms.db")
-        found = fault_judge.judged(self._said(), crash_judge.read(state), self._refused(), registered)
+        overruled = fault_judge.contradicted(state / "dtms.db")
+        found = fault_judge.judged(self._said(), crash_judge.read(state), self._refused(), registered, overruled)
         found.played = dict(proxy.played)
         found.service_kills, found.caller_kills = self._kills["service"], self._kills["caller"]
         return found

@@ -123,7 +123,7 @@ class Registrar:
         try:
             check(registration, trade.symbol, trade.side)
         except RegistrationConflict as conflict:
-            return conflict
+            return None if trade.state is TradeState.PENDING else conflict  # the terminal decides between two claims
         return self._answer(trade, created=False)
 
     def _moves_owner(self, trade: Trade, registration: Registration) -> bool:
@@ -197,7 +197,7 @@ class Registrar:
         position = entries.sight.positions.get(registration.ticket)
         known = self._known(registration, position, entries)
         if known is not None and known.state is not TradeState.REJECTED:
-            check(registration, known.symbol, known.side)
+            _check_known(registration, known, position, entries.sight)
             if self._moves_owner(known, registration):
                 known, event = _handed_over(known, registration, entries.now)
                 entries.add(known, [event])
@@ -227,6 +227,26 @@ class Registrar:
         protected = ownership.protected(trade, self._mode, halted=self._record.standing.halted)
         outcome = _outcome(trade, created=created, protected=protected)
         return Registered(outcome, protected, created, not created, trade)
+
+
+def _check_known(registration: Registration, known: Trade, position: Position | None, sight: _Sight) -> None:
+    """Raise for a contradiction. What is PENDING is itself a claim: the terminal decides, as soon as it can be asked.
+
+    Raises ``RegistrationConflict``, and ``NotAccepting`` while two claims contradict each other and nobody can say.
+    """
+    if known.state is TradeState.PENDING and position is not None:
+        check(registration, position.symbol, position.side)
+        return
+    try:
+        check(registration, known.symbol, known.side)
+    except RegistrationConflict as conflict:
+        if known.state is TradeState.PENDING and sight.account is None:
+            detail = (
+                f"ticket {known.ticket} waits as {known.side} {known.symbol} and is now registered otherwise; the "
+                f"terminal cannot be asked which is true, send it again"
+            )
+            raise NotAccepting(detail) from conflict
+        raise
 
 
 def _handed_over(trade: Trade, registration: Registration, now: float) -> tuple[Trade, Event]:
