@@ -337,6 +337,21 @@ async def test_too_many_requests_are_429_with_retry_after(connect):
         assert {(await http.get("/health/ready")).status_code for _ in range(5)} == {200}
 
 
+async def test_a_batch_counts_once_however_long_it_is(connect):
+    # R42: many trades fit in one batch, and that is how a queue is emptied.
+    async with connect(rate=RateLimit(Hand(), rate=1.0, burst=2.0)) as http:
+        batch = {"trades": [{"ticket": ticket} for ticket in range(1, 301)]}
+        statuses = [(await http.post("/dtms/trades/batch", json=batch)).status_code for _ in range(3)]
+    assert statuses == [200, 200, 429]
+
+
+async def test_what_is_exempt_takes_nothing_from_the_bucket(connect, market):
+    async with connect(market, rate=RateLimit(Hand(), rate=1.0, burst=1.0)) as http:
+        for path in ("/health/live", "/health", "/dtms/health", "/metrics", "/dtms/metrics", "/simulator/account"):
+            assert {(await http.get(path)).status_code for _ in range(3)} == {200}, path
+        assert [(await http.get("/dtms/status")).status_code for _ in range(2)] == [200, 429]
+
+
 async def test_wrong_tokens_are_slowed_down_too(connect):
     async with connect(rate=RateLimit(Hand(), rate=1.0, burst=2.0), tokens=TOKENS) as http:
         statuses = [(await http.get("/dtms/status", headers=bearer(f"guess{n}"))).status_code for n in range(3)]

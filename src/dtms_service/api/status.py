@@ -104,7 +104,9 @@ def status_routes(authority: Authority, version: str, instance_id: str) -> APIRo
         With ``since`` the first ``limit`` after it, so that whoever asks on from the last ``sequence`` misses none.
         """
         events = await authority.actions(ticket=ticket, since=since, limit=limit)
-        known = sum(1 for event in authority.book.actions if ticket is None or event.ticket == ticket)
+        trade = authority.book.find(ticket) if ticket is not None else None
+        mine = trade.trade_id if trade is not None else None
+        known = sum(1 for event in authority.book.actions if ticket is None or event.trade_id == mine)
         shown = [convert.action_out(event) for event in events]
         body = {
             "success": True,
