@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import jsonschema_rs
 import pytest
 
 from dtms_client.wire import BatchOut, Live, Ready, RegistrationOut, TradeList
@@ -38,6 +39,39 @@ def test_every_error_answer_is_a_problem_with_an_example_per_code(world):
             assert content["schema"] == {"$ref": "#/components/schemas/Problem"}, name
             for code, sample in content["examples"].items():
                 assert (sample["value"]["code"], sample["value"]["status"]) == (code, int(status))
+
+
+def test_every_operation_is_told_in_plain_sentences(world):
+    for name, entry in operations(world):
+        assert 5 < len(entry["summary"]) <= 80, name
+        assert len(entry.get("description", "")) > 10, name
+        assert "\n    " not in entry["description"], f"{name}: its lines are indented, which would be shown as code"
+
+
+def test_every_parameter_is_described_and_has_an_example(world):
+    for name, entry in operations(world):
+        for parameter in entry.get("parameters", []):
+            assert parameter.get("description"), (name, parameter["name"])
+            assert example_count(parameter), (name, parameter["name"])
+
+
+def test_every_body_has_a_schema_with_members_and_an_example_that_fits_it(world):
+    for name, entry in operations(world):
+        for kind, content in entry.get("requestBody", {}).get("content", {}).items():
+            schema = jsonschema_rs.validator_for(content["schema"])
+            assert content["schema"]["properties"], (name, kind)
+            assert schema.is_valid(content["example"]), (name, kind, *schema.iter_errors(content["example"]))
+
+
+def test_every_answer_has_a_schema_and_an_example_that_fits_it(world):
+    document = world[2].openapi()
+    for name, entry in operations(world):
+        for status, given in entry["responses"].items():
+            assert given["description"], (name, status)
+            for content in given["content"].values():
+                samples = [sample["value"] for sample in content.get("examples", {}).values()] or [content["example"]]
+                schema = jsonschema_rs.validator_for({**content["schema"], "components": document["components"]})
+                assert all(schema.is_valid(sample) for sample in samples), (name, status)
 
 
 def references(node: object) -> set[str]:

@@ -94,11 +94,17 @@ def alert_routes(authority: Authority) -> APIRouter:
 
     @router.get("/dtms/alerts", **_LIST_DOC)
     async def alerts(
-        open: Annotated[bool | None, Query(description="true: nobody has acknowledged it yet.")] = None,  # noqa: A002 - the name on the wire
-        code: Annotated[str | None, Query(max_length=64)] = None,
-        ticket: Annotated[int | None, Query(gt=0, le=TICKET_MAX)] = None,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-        cursor: Annotated[int | None, Query(gt=0, le=TICKET_MAX, description="next_cursor of the page before.")] = None,
+        open: Annotated[bool | None, Query(description="Not acknowledged yet.", examples=[True])] = None,  # noqa: A002 - the name on the wire
+        code: Annotated[
+            str | None, Query(max_length=64, description="Only this cause.", examples=["unmanaged_position"])
+        ] = None,
+        ticket: Annotated[
+            int | None, Query(gt=0, le=TICKET_MAX, description="Only about this position.", examples=[123456])
+        ] = None,
+        limit: Annotated[int, Query(ge=1, le=1000, description="Alerts on one page.", examples=[100])] = 100,
+        cursor: Annotated[
+            int | None, Query(gt=0, le=TICKET_MAX, description="next_cursor of the page before.", examples=[12])
+        ] = None,
     ) -> Response:
         """Newest first. The same cause counts up in one alert until somebody acknowledges it."""
         wanted = Wanted(open=open, code=code, ticket=ticket, before=cursor, limit=limit + 1)

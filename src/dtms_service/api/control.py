@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -137,7 +137,9 @@ def control_routes(authority: Authority) -> APIRouter:
         return answer(standing_out(authority.standing))
 
     @router.post("/dtms/control/{verb}", **_CONTROL_DOC)
-    async def order(verb: Verb, request: Request) -> Response:
+    async def order(
+        verb: Annotated[Verb, Path(description="What to do.", examples=["pause"])], request: Request
+    ) -> Response:
         """Pause and halt stop everything but reconciliation and the closing of our own orphan hedges (R47).
 
         ``resume`` ends a pause, only ``reset`` ends a halt; ``flatten`` closes what DTMS protects, also while paused.
@@ -204,8 +206,8 @@ def ownership_routes(authority: Authority) -> APIRouter:
     @router.delete(TRADES + "/{ticket}", **_RELEASE_DOC)
     async def release(
         ticket: Ticket,
-        reason: Annotated[str, Query(max_length=500)] = "",
-        by: Annotated[str, Query(max_length=64)] = "",
+        reason: Annotated[str, Query(max_length=500, description="For the record.", examples=["closed by hand"])] = "",
+        by: Annotated[str, Query(max_length=64, description="Who releases it.", examples=["anna"])] = "",
     ) -> Response:
         """Hand it to ``manual`` for good; a later registration of it answers ``observed`` (R28)."""
         return handed(await authority.release(find(authority, ticket), reason=reason, by=by))
@@ -213,8 +215,10 @@ def ownership_routes(authority: Authority) -> APIRouter:
     @router.get(TRADES + "/{ticket}/may-modify", **_MAY_DOC)
     async def may_modify(
         ticket: Ticket,
-        manager: Annotated[str, Query(max_length=64, description="In any spelling.")],
-        action: Annotated[str, Query(max_length=64, description="What it wants to do; kept for the record.")] = "",
+        manager: Annotated[
+            str, Query(max_length=64, description="Who asks, in any spelling.", examples=["universal_manager"])
+        ],
+        action: Annotated[str, Query(max_length=64, description="What it wants to do.", examples=["trail_stop"])] = "",
     ) -> Response:
         """Asked right before each change: the answer holds for now only (R25)."""
         del action  # every change of a position has the same rule today

@@ -22,6 +22,13 @@ _EVERYWHERE: tuple[type[DtmsError], ...] = (
 )
 
 
+def _shape(example: Mapping[str, Any] | str) -> dict[str, Any]:
+    """What an answer without a model promises: an object with the members that its example shows."""
+    if isinstance(example, str):
+        return {"type": "string"}
+    return {"type": "object", "required": sorted(example), "properties": {name: {} for name in example}}
+
+
 def operation(
     summary: str,
     scope: Scope,
@@ -40,6 +47,8 @@ def operation(
         responses[status] = {"description": when, "content": {media: {"example": shown}}}
         if model is not None:
             responses[status]["model"] = model
+        else:
+            responses[status]["content"][media]["schema"] = _shape(example)
     documented = errors.documented((*raises, *_EVERYWHERE))
     responses |= {status: entry for status, entry in documented.items() if status not in responses}
     return {
@@ -53,7 +62,14 @@ def operation(
 def with_ticket(described: dict[str, Any]) -> dict[str, Any]:
     """The same arguments for a route that reads ``{ticket}`` from its path itself."""
     schema = {"type": "integer", "minimum": 1, "maximum": TICKET_MAX}
-    parameter = {"name": "ticket", "in": "path", "required": True, "schema": schema, "example": 123456}
+    parameter = {
+        "name": "ticket",
+        "in": "path",
+        "description": "Ticket or identifier.",
+        "required": True,
+        "schema": schema,
+        "example": 123456,
+    }
     return described | {"openapi_extra": described["openapi_extra"] | {"parameters": [parameter]}}
 
 
@@ -76,19 +92,15 @@ def with_body(
     described: dict[str, Any],
     example: Mapping[str, Any],
     *,
-    model: type[BaseModel] | None = None,
-    form: bool = False,
+    model: type[BaseModel],
+    form: Mapping[str, Any] | None = None,
     required: bool = True,
 ) -> dict[str, Any]:
-    """The same arguments with a request body, which the route reads itself as bytes."""
-    schema = (
-        _shown(model.model_json_schema(ref_template="#/components/schemas/{model}"))
-        if model is not None
-        else {"type": "object"}
-    )
+    """The same arguments with a request body, which the route reads itself as bytes; ``form``: one also as a form."""
+    schema = _shown(model.model_json_schema(ref_template="#/components/schemas/{model}"))
     content: dict[str, Any] = {"application/json": {"schema": schema, "example": dict(example)}}
-    if form:
-        content["application/x-www-form-urlencoded"] = {"schema": {"type": "object"}, "example": "ticket=123456"}
+    if form is not None:
+        content["application/x-www-form-urlencoded"] = {"schema": schema, "example": dict(form)}
     body = {"required": required, "content": content}
     reading = errors.documented((Invalid, errors.PayloadTooLarge, errors.UnsupportedMediaType))
     return described | {

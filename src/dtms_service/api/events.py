@@ -156,7 +156,8 @@ def event_routes(authority: Authority, streams: Streams) -> APIRouter:
     @router.get(EVENTS, **_EVENTS_DOC)
     async def events(
         last_event_id: Annotated[
-            int | None, Header(ge=0, le=TICKET_MAX, description="Go on after this event; 0 begins with the first.")
+            int | None,
+            Header(ge=0, le=TICKET_MAX, description="Go on after this event; 0: from the first.", examples=[17]),
         ] = None,
     ) -> Response:
         """Begins with where things stand (``phase``), then sends each ledger event as it is stored.

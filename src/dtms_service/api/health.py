@@ -100,6 +100,7 @@ def health_routes(authority: Authority, version: str, instance_id: str) -> APIRo
 
     @router.get(HEALTH_LIVE, **_LIVE_DOC)
     async def live() -> Response:
+        """200 for as long as the event loop turns; depends on nothing else."""
         return answer({"status": "live", **who})
 
     @router.get(HEALTH_READY, **_READY_DOC)
@@ -121,6 +122,7 @@ def health_routes(authority: Authority, version: str, instance_id: str) -> APIRo
 
     @router.get("/health", **_OLD_HEALTH_DOC)
     async def old_health() -> Response:
+        """200 only when ready, as ``/health/ready``, in the words of the old service."""
         report = authority.report()
         body = {
             "status": "healthy" if report.ready else "unhealthy",
@@ -133,6 +135,7 @@ def health_routes(authority: Authority, version: str, instance_id: str) -> APIRo
 
     @router.get("/dtms/health", **_OLD_DTMS_HEALTH_DOC)
     async def old_dtms_health() -> Response:
+        """200 only when ready, with the members that old pages read."""
         report = authority.report()
         body = {
             "dtms_initialized": report.ready,

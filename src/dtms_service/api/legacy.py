@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter
-from pydantic import TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -26,6 +26,27 @@ from dtms_service.engine.authority import Authority
 from dtms_service.engine.registrar import Registered
 
 _BODY: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
+
+
+class EnableIn(BaseModel):
+    """Body of ``POST /dtms/trade/enable``: the result of an order call as it came.
+
+    The commonest names are shown; the aliases of each, ``details`` and the ``parts`` of a split order are understood.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    ticket: int | str = Field(description="Ticket of the position; all else is read from the terminal.")
+    symbol: Any = None
+    direction: Any = Field(default=None, description="BUY or SELL in any spelling, also as side or type.")
+    entry: Any = Field(default=None, description="Price; also entry_price or price. 0 means none.")
+    volume: Any = Field(default=None, description="Lots; also lot.")
+    stop_loss: Any = Field(default=None, description="Also sl. 0 means none.")
+    take_profit: Any = Field(default=None, description="Also tp. 0 means none.")
+    strategy_type: Any = None
+    action: Any = None
+
+
 _SAID = {
     "protected": "is protected",
     "already_protected": "is protected already",
@@ -113,7 +134,8 @@ _ENABLE_DOC = with_body(
         raises=REGISTERING,
     ),
     examples.ENABLE,
-    form=True,
+    model=EnableIn,
+    form={"ticket": "123456"},
 )
 _INITIALIZE_DOC = operation(
     "Nothing to do: the service starts itself",
@@ -215,7 +237,8 @@ def old_reading_routes(authority: Authority) -> APIRouter:
         """``managed_by`` is empty for a ticket that nobody registered here."""
         trade = authority.book.find(ticket)
         if trade is None:
-            return answer({"ticket": ticket, "managed_by": "", "breakeven_triggered": False})
+            nothing = {"symbol": None, "direction": None, "strategy_type": None}
+            return answer({"ticket": ticket, "managed_by": "", "breakeven_triggered": False, **nothing})
         body = {
             "ticket": trade.ticket,
             "managed_by": OLD_NAMES[trade.owner],

@@ -233,13 +233,21 @@ def trade_routes(authority: Authority) -> APIRouter:
     @router.get(TRADES, **_TRADES_DOC)
     async def trades(
         state: Annotated[
-            list[TradeState] | None, Query(description="Only these states; CLOSED may be asked for.")
+            list[TradeState] | None,
+            Query(description="Only these states; CLOSED may be asked for.", examples=[["WARNING_L2", "HEDGED"]]),
         ] = None,
-        symbol: Annotated[str | None, Query(max_length=32)] = None,
-        owner: Annotated[str | None, Query(max_length=64, description="In any spelling.")] = None,
-        include_closed: Annotated[bool, Query()] = False,  # noqa: FBT002 - a query parameter, named by its caller
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-        cursor: Annotated[int, Query(ge=0, le=TICKET_MAX, description="next_cursor of the page before.")] = 0,
+        symbol: Annotated[
+            str | None,
+            Query(max_length=32, description="Only this symbol, as the broker spells it.", examples=["EURUSD"]),
+        ] = None,
+        owner: Annotated[
+            str | None, Query(max_length=64, description="Only this owner's, in any spelling.", examples=["dtms"])
+        ] = None,
+        include_closed: Annotated[bool, Query(description="Also those that are over.", examples=[True])] = False,  # noqa: FBT002 - a query parameter, named by its caller
+        limit: Annotated[int, Query(ge=1, le=1000, description="Trades on one page.", examples=[100])] = 100,
+        cursor: Annotated[
+            int, Query(ge=0, le=TICKET_MAX, description="next_cursor of the page before.", examples=[100])
+        ] = 0,
     ) -> Response:
         """Trades watched now; ``include_closed`` adds those that are over. ``count`` is the length of this page."""
         book, states, name, who = (

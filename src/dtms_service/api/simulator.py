@@ -115,6 +115,7 @@ def view_routes(simulator: SimulatedMarket) -> APIRouter:
         async def view() -> Response:
             return answer(dict(await simulator.view(what)))
 
+        view.__doc__ = f"The {what} as the broker has them, in MetaTrader 5's own names."
         described = operation(f"The simulated broker's {what}", Scope.READ, example)
         router.get(f"/{what}", **described, name=f"simulator_{what}")(view)
 
@@ -143,9 +144,11 @@ def view_routes(simulator: SimulatedMarket) -> APIRouter:
         ),
     )
     async def market(
-        symbol: Annotated[str, Query(min_length=1, max_length=32)],
-        timeframe: Annotated[Literal["M1", "M5", "M15"], Query()] = "M1",
-        count: Annotated[int, Query(ge=1, le=50_000)] = 100,
+        symbol: Annotated[
+            str, Query(min_length=1, max_length=32, description="As the broker spells it.", examples=["EURUSD"])
+        ],
+        timeframe: Annotated[Literal["M1", "M5", "M15"], Query(description="Length of a bar.", examples=["M5"])] = "M1",
+        count: Annotated[int, Query(ge=1, le=50_000, description="Bars at most.", examples=[100])] = 100,
     ) -> Response:
         """Fields as in the bar files."""
         return answer(dict(await simulator.market(symbol, timeframe, count)))
@@ -189,7 +192,9 @@ def hand_routes(simulator: SimulatedMarket) -> APIRouter:
     @router.delete("/positions/{ticket}", **_CLOSE_POSITION_DOC)
     async def close_position(
         ticket: Ticket,
-        volume: Annotated[FiniteFloat | None, Query(gt=0, description="Lots; all when left out.")] = None,
+        volume: Annotated[
+            FiniteFloat | None, Query(gt=0, description="Lots; all when left out.", examples=[0.1])
+        ] = None,
     ) -> Response:
         """All of it, or ``volume`` lots."""
         return answer(dict(await simulator.close_position(ticket, volume)))
@@ -201,7 +206,7 @@ def hand_routes(simulator: SimulatedMarket) -> APIRouter:
 
     @router.delete("/faults", **_CLEAR_FAULTS_DOC)
     async def clear_faults() -> Response:
-        """All off."""
+        """Every armed fault is taken back; what it has done already stays."""
         return answer(dict(await simulator.clear_faults()))
 
     return router

@@ -93,10 +93,13 @@ def status_routes(authority: Authority, version: str, instance_id: str) -> APIRo
         return answer(status_body(authority, version, instance_id))
 
     async def actions(
-        ticket: Annotated[int | None, Query(gt=0, le=TICKET_MAX)] = None,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+        ticket: Annotated[
+            int | None, Query(gt=0, le=TICKET_MAX, description="Only this trade's.", examples=[123456])
+        ] = None,
+        limit: Annotated[int, Query(ge=1, le=1000, description="Actions at most.", examples=[50])] = 50,
         since: Annotated[
-            int | None, Query(ge=0, le=TICKET_MAX, description="Only actions after this sequence, the first ones.")
+            int | None,
+            Query(ge=0, le=TICKET_MAX, description="Only actions after this sequence, the first ones.", examples=[17]),
         ] = None,
     ) -> Response:
         """What was done, refused or left without an answer, oldest first: the newest ``limit``.
