@@ -34,6 +34,7 @@ from proofs import (  # noqa: E402 -- the tests' support is on no path of a scri
     invariants,
     kills,
     months,
+    outage,
     reads,
     simulations,
 )
@@ -48,6 +49,7 @@ PROOFS: dict[str, Callable[[], str | tuple[str, Mapping[str, Any]]]] = {
     "invariants": invariants.prove,
     "kills": kills.prove,
     "months": months.prove,
+    "outage": outage.prove,
     "reads": reads.prove,
     "simulation": simulations.prove,
     "sudden-kills": kills.prove_sudden,

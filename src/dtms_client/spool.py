@@ -31,6 +31,7 @@ import json
 import os
 import stat
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -103,7 +104,9 @@ class Entry:
         reason = folder / f"{self.path.stem}{_PROBLEM}"
         if not self.path.exists():
             return None
-        reason.write_text(json.dumps(dict(problem), default=str, indent=1), encoding="utf-8")
+        part = folder / f"{self.path.stem}-{os.getpid()}-{threading.get_ident()}.tmp"  # others may reject it, too
+        part.write_text(json.dumps(dict(problem), default=str, indent=1), encoding="utf-8")
+        _replace(part, reason)
         try:
             _replace(self.path, folder / self.path.name)
         except FileNotFoundError:
@@ -168,7 +171,7 @@ class Spool:
 
     def sweep(self) -> int:
         """Delete half-written files of dead writers (older than 60 s). Returns how many."""
-        return self._swept(self.folder / NEW) + self._swept(self.folder / ANNOUNCED)
+        return sum(self._swept(self.folder / state) for state in (NEW, ANNOUNCED, REJECTED))
 
     def _swept(self, folder: Path) -> int:
         try:

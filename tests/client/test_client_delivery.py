@@ -26,7 +26,6 @@ from dtms_client import (
     Unreachable,
 )
 from dtms_client.delivery import Outbox
-from dtms_client.flusher import FLUSHER
 from dtms_client.spool import NEW, REJECTED, Spool, entries
 from dtms_client.testing import FakeDtms
 
@@ -281,10 +280,9 @@ def test_flush_asks_again_for_an_item_that_alone_was_told_to_wait(both: Make, dt
         dtms.refusals.clear()
         return answer
 
+    client = both(httpx.MockTransport(forgiving))  # nothing waits yet, so no background thread helps
     for ticket in (1, 2):
         Spool(outbox_dir).write({"ticket": ticket}, URL)
-    client = both(httpx.MockTransport(forgiving))
-    FLUSHER.reset()  # the background thread would help
     assert client.flush(5.0) == 0
     assert set(dtms.trades) == {1, 2}
 

@@ -119,6 +119,26 @@ def test_another_drainer_may_always_be_faster(tmp_path: Path) -> None:
         entry.load()
 
 
+def test_drainers_that_refuse_the_same_file_at_once_leave_one_whole_reason(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    long, short = {"detail": "x" * 20_000}, {"detail": "y"}
+
+    def reject(entry: Entry, problem: dict[str, str]) -> None:
+        together.wait()
+        entry.reject(problem)
+
+    for ticket in range(30):
+        entry = spool.write({"ticket": ticket})
+        together = threading.Barrier(4)
+        threads = [threading.Thread(target=reject, args=(entry, problem)) for problem in (long, short, long, short)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        (kept,) = [each for each in entries(tmp_path, REJECTED) if each.path.name == entry.path.name]
+        assert kept.reason() in (long, short)
+
+
 def test_a_missing_reason_is_no_error(tmp_path: Path) -> None:
     assert Spool(tmp_path).write(BODY).reason() == {}
 
