@@ -20,17 +20,11 @@ from typing import Any, Self
 
 from dtms_client.aio import AsyncDtmsClient
 from dtms_client.delivery import Registration
-from dtms_client.errors import DtmsClientError, NotReady, OutboxFull, OutboxUnavailable, Unreachable
+from dtms_client.errors import DtmsClientError, OutboxFull, OutboxUnavailable
 from dtms_client.sync import DtmsClient
 
-_WAITING: set[str] = set()
-"""Tickets that this process has on disk: a poller that repeats itself during an outage stores each once."""
-_STATUS: Mapping[type[DtmsClientError], int] = {
-    OutboxUnavailable: 503,
-    OutboxFull: 503,
-    Unreachable: 503,
-    NotReady: 503,
-}
+_STATUS: Mapping[type[DtmsClientError], int] = {OutboxUnavailable: 503, OutboxFull: 503}
+"""What a registration that could be neither stored nor delivered is answered with; the rest makes no sense."""
 _log = logging.getLogger("dtms_client")
 
 
@@ -70,11 +64,11 @@ class Answered:
 def enable_trade(*, json: object = None, data: object = None, timeout: float | None = None, **_: object) -> Answered:
     """Register, waiting at most ``timeout`` s; other arguments of a post say nothing here. Raises `BadSetting`."""
     said = _said(data if json is None else json)
-    with DtmsClient(timeout=timeout, spool=_spool(said)) as client:
+    with DtmsClient(timeout=timeout) as client:
         try:
             return _answered(client.register(said.get("ticket"), said))
         except DtmsClientError as error:
-            return _failed(said, error)
+            return _failed(error)
 
 
 async def enable_trade_async(
@@ -86,11 +80,11 @@ async def enable_trade_async(
 ) -> Answered:
     """As `enable_trade`, awaited."""
     said = _said(data if json is None else json)
-    async with AsyncDtmsClient(timeout=timeout, spool=_spool(said)) as client:
+    async with AsyncDtmsClient(timeout=timeout) as client:
         try:
             return _answered(await client.register(said.get("ticket"), said))
         except DtmsClientError as error:
-            return _failed(said, error)
+            return _failed(error)
 
 
 def _said(body: object) -> Mapping[str, Any]:
@@ -103,16 +97,7 @@ def _said(body: object) -> Mapping[str, Any]:
     return body if isinstance(body, Mapping) else {}
 
 
-def _spool(said: Mapping[str, Any]) -> str:
-    return "off" if str(said.get("ticket")) in _WAITING else "always"
-
-
 def _answered(done: Registration) -> Answered:
-    for part in done.parts or (done,):
-        if part.outcome == "queued":
-            _WAITING.add(str(part.ticket))
-        else:
-            _WAITING.discard(str(part.ticket))
     settled = done.outcome not in {"queued", "pending_verification"}
     summary = f"ticket {done.ticket}: {done.outcome}" + (f"; {done.detail}" if done.detail else "")
     body = {
@@ -143,10 +128,7 @@ def _trade_info(done: Registration) -> dict[str, Any]:
     }
 
 
-def _failed(said: Mapping[str, Any], error: DtmsClientError) -> Answered:
-    if str(said.get("ticket")) in _WAITING and isinstance(error, (Unreachable, NotReady)):
-        status, outcome = 202, "queued"
-    else:
-        status, outcome = (error.problem.status if error.problem else _STATUS.get(type(error), 422)), "rejected"
+def _failed(error: DtmsClientError) -> Answered:
+    status = error.problem.status if error.problem else _STATUS.get(type(error), 422)
     body = {"success": False, "summary": error.detail, "trade_info": None, "already_registered": False}
-    return Answered(status, body | {"error": error.detail, "outcome": outcome, "protected": False})
+    return Answered(status, body | {"error": error.detail, "outcome": "rejected", "protected": False})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -117,3 +118,20 @@ def test_what_an_open_log_holds_is_read_too(tmp_path: Path) -> None:
     with closing(sqlite3.connect(file, isolation_level=None)) as busy:
         busy.execute(*dtms_trade(2))
         assert sorted(read([file])) == [1, 2]
+
+
+def test_a_database_whose_program_died_while_writing_is_not_mended_by_reading(tmp_path: Path) -> None:
+    file = write(tmp_path / "old.db", DTMS_TRADES, *(dtms_trade(number) for number in range(1, 2000)))
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    with closing(sqlite3.connect(file, isolation_level=None)) as busy:
+        busy.execute("PRAGMA cache_size = 1")
+        busy.execute("BEGIN EXCLUSIVE")
+        busy.execute("UPDATE dtms_trades SET symbol = 'XAUUSD'")
+        for each in (file, file.with_name("old.db-journal")):
+            shutil.copy(each, copy)
+        busy.execute("ROLLBACK")
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    with pytest.raises(Unusable, match=r"old\.db"):
+        read([copy / "old.db"])
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before

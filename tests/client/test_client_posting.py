@@ -12,18 +12,13 @@ import httpx
 import pytest
 from client_world import closed_port, listening
 
-from dtms_client import legacy, posting
+from dtms_client import legacy
 from dtms_client.errors import DtmsClientError
 from dtms_client.posting import Answered, enable_trade, enable_trade_async
 from dtms_client.spool import entries
 from dtms_client.testing import FakeDtms
 
 BODY = {"ticket": 7, "symbol": "XAUUSDc", "direction": "BUY", "entry": 1900.0, "stop_loss": 1890.0, "action": "enable"}
-
-
-@pytest.fixture(autouse=True)
-def nothing_waits() -> None:
-    posting._WAITING.clear()
 
 
 @pytest.fixture
@@ -64,7 +59,7 @@ def test_a_poller_that_repeats_itself_during_an_outage_stores_one_file_and_is_an
     with listening(dtms) as address:
         monkeypatch.setenv("DTMS_API_URL", address)
         assert post(asynchronous=asynchronous, json=BODY).status_code == 200
-    assert not posting._WAITING
+    assert entries(outbox_dir) == []
 
 
 def test_a_refusal_has_the_status_of_the_service(dtms: FakeDtms, url: str) -> None:
@@ -104,3 +99,10 @@ def test_the_fake_answers_the_old_paths_as_the_service_does(dtms: FakeDtms, url:
     assert httpx.get(f"{url}/dtms/trade/8").status_code == 404
     dtms.accepting = False
     assert httpx.post(f"{url}/dtms/trade/enable", json=BODY).status_code == 503
+
+
+def test_what_can_be_neither_stored_nor_delivered_is_503(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DTMS_SPOOL_DIR", str(tmp_path / "file"))
+    answer = enable_trade(json=BODY)
+    assert (answer.status_code, answer.json()["outcome"]) == (503, "rejected")

@@ -268,11 +268,12 @@ def test_a_program_that_joins_two_thousand_texts_is_rewritten_too(
     joined = " + ".join(f"a{number}" for number in range(2000))
     (tmp_path / "page.py").write_text(f"x = 'http://localhost:8001/dtms/status'\ny = {joined}\n")
     before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
     try:
         code, out, _ = run(capsys, tmp_path)
         assert (code, "1 to rewrite" in out) == (0, True)
         monkeypatch.setattr("dtms_service.migrate.__main__.DEEPEST", 1)
-        sys.setrecursionlimit(before)
+        sys.setrecursionlimit(1000)
         code, out, _ = run(capsys, tmp_path)
         assert (code, "page.py:1: RecursionError" in out) == (1, True)
     finally:

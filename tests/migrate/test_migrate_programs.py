@@ -43,7 +43,7 @@ TICKETS = {deal["ticket"] for deal in DEALS}
 @pytest.fixture(autouse=True)
 def own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("DTMS_STATE_DIR", str(tmp_path / "state"))
-    for memory in (delivery._SAID, legacy._WARNED, legacy._CLIENTS, posting._WAITING):
+    for memory in (delivery._SAID, legacy._WARNED, legacy._CLIENTS):
         memory.clear()
     yield
     FLUSHER.reset()
@@ -254,11 +254,22 @@ def test_whatever_a_program_is_made_of_rewriting_it_is_safe(
             'match u:\n    case "http://localhost:8001/dtms/status": pass',
             'match u:\n    case "http://localhost:8001/dtms/status": pass',
         ),
+        (
+            'u = ("http://localhost:8001/dtms/trade/" "5")',
+            'u = ("http://localhost:8001/dtms/trade/" "5")',
+        ),
+        (
+            "async def f(s):\n    async with s.post('http://localhost:8001/dtms/trade/enable', json={}) as r: pass",
+            "from dtms_client.legacy import dtms_url\n"  # noqa: ISC004 - one program
+            "async def f(s):\n    async with s.post(dtms_url('/dtms/trade/enable'), json={}) as r: pass",
+        ),
         ('P = "http://broker:8001/dtms/status"', 'P = "http://broker:8001/dtms/status"'),
     ],
 )
 def test_what_is_rewritten_and_what_is_left_alone(before: str, after: str) -> None:
-    assert python_file.look("x.py", before.encode(), PORT).after.decode() == after
+    found = python_file.look("x.py", before.encode(), PORT)
+    assert found.after.decode() == after
+    assert "not-safe" not in {finding.code for finding in found.findings}
 
 
 def test_a_file_with_a_dtms_url_of_its_own_is_left_alone_and_named() -> None:
