@@ -163,6 +163,7 @@ def main(rounds: int) -> int:
             bare, calls, lags = asyncio.run(in_a_loop(Path(name) / "plain", rounds // 4, 10**9))
             print(row(f"in a loop, DTMS {state}: bare file operations", bare, bare))
             print(row(f"in a loop, DTMS {state}: auto_register_dtms", calls, bare))
+            print(f"in a loop, DTMS {state}: the first call of all {calls[0]:.2f} ms")
             print(row(f"in a loop, DTMS {state}: lag of a 1 ms tick", lags, bare))
             judge(f"auto_register_dtms with DTMS {state}", calls, bare, verdicts)
     base, cost = importing()

@@ -16,7 +16,7 @@ from dtms_client import places
 from dtms_client.clock import CLOCK
 from dtms_client.errors import BadSetting, DtmsClientError, NotDtms
 from dtms_client.present import complain, facts, show, status_text, table, wants_json
-from dtms_client.spool import NEW, REJECTED, Damaged, Entry, entries
+from dtms_client.spool import ANNOUNCED, NEW, REJECTED, Damaged, Entry, entries
 from dtms_client.sync import DtmsClient
 
 FAILED, USAGE, CONFIG = 1, 2, 78
@@ -67,7 +67,7 @@ def _register(args: argparse.Namespace, as_json: bool) -> int:  # noqa: FBT001
 
 def _outbox_list(args: argparse.Namespace, as_json: bool) -> int:  # noqa: FBT001
     folder = places.spool_dir()
-    rows = [_row(entry, state) for state in (NEW, REJECTED) for entry in entries(folder, state)]
+    rows = [_row(entry, state) for state in (NEW, REJECTED, ANNOUNCED) for entry in entries(folder, state)]
     columns = ("state", "ticket", "symbol", "age_s", "reason", "file")
     show(rows, f"{folder}\n{table(rows, columns, 'nothing waits, nothing was rejected')}", as_json=as_json)
     return 0
@@ -96,6 +96,8 @@ def _row(entry: Entry, state: str) -> dict[str, Any]:
     except (Damaged, FileNotFoundError) as error:
         return {**row, "reason": row["reason"] or str(error)}
     age = CLOCK.wall_ns() / 1e9 - item.created_wall
+    if state == ANNOUNCED:
+        row["reason"] = f"an order with magic {item.body.get('magic')} may be out"
     return {**row, "ticket": item.body.get("ticket"), "symbol": item.body.get("symbol"), "age_s": round(age, 1)}
 
 

@@ -118,7 +118,9 @@ class RegistrationOut(Wire):
 
 
 class BatchItemIn(RegistrationIn):
-    """One registration of ``POST /dtms/trades/batch``."""
+    """One registration of ``POST /dtms/trades/batch``; built at import, or the first trade would wait 8 ms for it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=False)
 
     ticket: int = Field(gt=0, le=TICKET_MAX)
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from client_world import closed_port, listening
 
-from dtms_client import cli, present
+from dtms_client import DtmsClient, cli, present
 from dtms_client.spool import NEW, REJECTED, Spool, entries
 from dtms_client.testing import FakeDtms
 
@@ -114,6 +114,15 @@ def test_the_outbox_is_listed_with_ages_and_reasons(capsys: Out, outbox_dir: Pat
     assert "is not JSON" in text
     assert cli.main(["outbox", "list", "--json"]) == 0
     assert [row["state"] for row in json.loads(capsys.readouterr().out)] == ["new", "new", "rejected"]
+
+
+def test_an_order_that_may_be_out_is_listed(capsys: Out, dtms: FakeDtms, person: None) -> None:
+    client = DtmsClient("http://dtms.test", transport=dtms)
+    with client.protecting("XAUUSD", magic=770):
+        assert cli.main(["outbox", "list"]) == 0
+    shown = capsys.readouterr().out
+    assert "announced" in shown
+    assert "magic 770 may be out" in shown
 
 
 def test_an_empty_outbox_says_so(capsys: Out, person: None) -> None:
