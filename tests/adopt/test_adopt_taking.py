@@ -34,7 +34,8 @@ class Terminal(FakeDtms):
         if path == ours and self.lists:
             tickets = [ticket for ticket in self.open if ticket not in self.trades]
             rows = [{"ticket": t, "symbol": "EURUSD", "side": "BUY", "volume": 0.1} for t in tickets]
-            return httpx.Response(200, json={"positions": rows})
+            hedge = {"ticket": 77, "symbol": "EURUSD", "side": "SELL", "volume": 0.1, "own": True}
+            return httpx.Response(200, json={"positions": [*rows, hedge]})
         if path == simulated:
             shown = [{"ticket": t, "symbol": "EURUSD", "type": 0, "volume": 0.1, "magic": 7} for t in self.open]
             return httpx.Response(200, json={"positions": shown})

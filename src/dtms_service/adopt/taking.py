@@ -106,7 +106,7 @@ def _positions(reply: Reply) -> list[Open]:
     body = from_json(reply.body)
     if not isinstance(body, dict) or not isinstance(body.get("positions"), list):
         raise ValueError("no list of positions")  # noqa: TRY004 - `parse` promises ValueError
-    return [_open(row) for row in body["positions"]]
+    return [_open(row) for row in body["positions"] if not row.get("own")]  # a hedge of ours is no trade (R29)
 
 
 def _open(row: Mapping[str, Any]) -> Open:
