@@ -128,3 +128,10 @@ async def test_a_manager_asks_before_it_changes_a_stop(
     assert {key: asked.json()[key] for key in wanted} == wanted
     other = await http.get("/dtms/trades/7/may-modify?manager=dtms")
     assert (other.json()["allowed"], other.json()["reason"]) == (False, "universal_manager owns this position")
+
+
+async def test_a_thousand_news_fit_in_one_announcement(http: httpx.AsyncClient):
+    news = {"begins": "2026-01-09T13:25:00Z", "ends": "2026-01-09T13:45:00Z", "title": "US payrolls " * 10}
+    answer = await http.put("/dtms/news", json={"news": [news] * 1000})
+    assert answer.status_code == 200
+    assert len(answer.json()["news"]) == 1000

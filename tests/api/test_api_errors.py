@@ -64,6 +64,26 @@ async def test_an_unknown_path_is_a_problem(http, path):
     check(await http.get(path), 404, "not_found")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("GET", "/dtms/trades/batch", "POST"),
+        ("PUT", "/dtms/trades/batch", "POST"),
+        ("GET", "/dtms/trade/enable", "POST"),
+        ("OPTIONS", "/dtms/trades/7", "DELETE, GET, PUT"),
+        ("POST", "/simulator/faults/", None),
+        ("GET", "/simulator/faults", "DELETE, POST"),
+        ("PUT", "/simulator/positions/7", "DELETE, PATCH"),
+        ("HEAD", "/dtms/status", "GET"),
+        ("TRACE", "/dtms/news", "PUT"),
+        ("post", "/dtms/trades", "GET"),
+    ],
+)
+async def test_every_path_knows_all_its_methods_and_no_word_is_taken_for_a_ticket(http, method, path, allow):
+    answer = await http.request(method, path)
+    assert (answer.status_code, answer.headers.get("allow")) == (405 if allow else 404, allow)
+
+
 async def test_a_wrong_method_is_a_problem_that_names_the_right_ones(http):
     answer = await http.delete("/dtms/status")
     check(answer, 405, "method_not_allowed")
@@ -81,7 +101,7 @@ async def test_a_ticket_that_is_none_is_422_and_says_what_one_is(http, path, tic
     assert answer.json()["errors"][0]["field"] == "ticket"
 
 
-@pytest.mark.parametrize("ticket", ["abc", "0", "-1", str(2**63), "9" * 40, "1.0", "%00", "²", "batch"])
+@pytest.mark.parametrize("ticket", ["abc", "0", "-1", str(2**63), "9" * 40, "1.0", "%00", "²"])
 async def test_nothing_is_registered_under_a_ticket_that_is_none(http, authority, ticket):
     answer = await http.put(f"/dtms/trades/{ticket}", json={})
     check(answer, 422, "validation_failed")

@@ -13,8 +13,8 @@ from starlette.responses import Response
 from dtms_client.wire import TRADES
 from dtms_service.api import convert, examples
 from dtms_service.api.describe import operation, with_body
-from dtms_service.api.errors import invalid_fields
-from dtms_service.api.exchange import Ticket, answer, parse, read
+from dtms_service.api.errors import MethodNotAllowed, invalid_fields
+from dtms_service.api.exchange import BATCH_MAX, Ticket, answer, parse, read
 from dtms_service.api.routes import FINDING, find, shown
 from dtms_service.api.security import Scope
 from dtms_service.domain.control import News, Standing, Verb
@@ -67,7 +67,7 @@ class AnnouncementIn(_Body):
 class OwnerIn(_Body):
     """Body of ``PUT /dtms/trades/{ticket}/owner``; ``owner`` in any spelling (R30)."""
 
-    owner: str = Field(max_length=64)
+    owner: str = Field(max_length=64, json_schema_extra=convert.OWNERS)
     reason: str = Field(default="", max_length=500)
     by: str = Field(default="", max_length=64)
 
@@ -152,7 +152,7 @@ def control_routes(authority: Authority) -> APIRouter:
     @router.put("/dtms/news", **_NEWS_DOC)
     async def announce(request: Request) -> Response:
         """No hedge and no partial close while news are due; stops still move, and closing everything still happens."""
-        wanted = parse(_ANNOUNCEMENT, await read(request))
+        wanted = parse(_ANNOUNCEMENT, await read(request, BATCH_MAX))
         news = [_news(given, number) for number, given in enumerate(wanted.news)]
         return answer(standing_out(await authority.announce(news, by=wanted.by)))
 
@@ -182,7 +182,7 @@ _RELEASE_DOC = operation(
     Scope.CONTROL,
     {"trade": examples.TRADE, "unwinding": False},
     answers={200: "Released", 202: "Released; our hedge is being closed"},
-    raises=(TradeNotFound, RegistrationConflict, *_STORING),
+    raises=(MethodNotAllowed, TradeNotFound, RegistrationConflict, *_STORING),
 )
 _MAY_DOC = operation("May a manager change this position now?", Scope.READ, _MAY, raises=(*FINDING, Invalid))
 
@@ -216,7 +216,13 @@ def ownership_routes(authority: Authority) -> APIRouter:
     async def may_modify(
         ticket: Ticket,
         manager: Annotated[
-            str, Query(max_length=64, description="Who asks, in any spelling.", examples=["universal_manager"])
+            str,
+            Query(
+                max_length=64,
+                description="Who asks, in any spelling.",
+                examples=["universal_manager"],
+                json_schema_extra=convert.OWNERS,
+            ),
         ],
         action: Annotated[str, Query(max_length=64, description="What it wants to do.", examples=["trail_stop"])] = "",
     ) -> Response:

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+from pydantic.config import JsonDict
+
 from dtms_client.wire import RegistrationIn
 from dtms_service.api.exchange import printable
 from dtms_service.domain.admission import Registration
@@ -33,6 +35,10 @@ def iso(time: float) -> str:
 def iso_or_none(time: float | None) -> str | None:
     """As `iso`; None stays None."""
     return None if time is None else iso(time)
+
+
+OWNERS: JsonDict = {"enum": [*sorted(OWNER_NAMES)]}
+"""Every spelling of an owner, for the API's document."""
 
 
 def owner(name: str | None) -> Owner | None:

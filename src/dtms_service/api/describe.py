@@ -25,7 +25,7 @@ _EVERYWHERE: tuple[type[DtmsError], ...] = (
 def _shape(example: Mapping[str, Any] | str) -> dict[str, Any]:
     """What an answer without a model promises: an object with the members that its example shows."""
     if isinstance(example, str):
-        return {"type": "string"}
+        return {}
     return {"type": "object", "required": sorted(example), "properties": {name: {} for name in example}}
 
 

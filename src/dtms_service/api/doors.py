@@ -17,6 +17,7 @@ from dtms_service.api.errors import (
     REQUEST_ID,
     Forbidden,
     HostNotAllowed,
+    MethodNotAllowed,
     OriginNotAllowed,
     RateLimited,
     Unauthorized,
@@ -92,7 +93,10 @@ class Door:
 
 
 class Gate:
-    """Asks for a token where one is needed, and keeps each caller to its rate."""
+    """Asks for a token where one is needed, keeps each caller to its rate, and knows the methods of every path.
+
+    The framework names only those of the first router that has the path, and takes ``batch`` for a ticket.
+    """
 
     def __init__(self, app: ASGIApp, access: Access, routes: RouteScopes) -> None:
         self._app = app
@@ -107,6 +111,9 @@ class Gate:
         name, scopes = self._access.tokens.scopes(Headers(scope=scope).get("authorization", ""))
         scope[SCOPES] = scopes
         refused = self._too_fast(scope, name) or self._refused(scope, scopes)
+        methods = self._routes.methods(scope["path"])
+        if refused is None and methods and scope["method"] not in methods:
+            refused = MethodNotAllowed(allow=sorted(methods))
         if refused is not None:
             await respond(refused, scope)(scope, receive, send)
             return

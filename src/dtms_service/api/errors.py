@@ -188,6 +188,8 @@ def respond(error: DtmsError, scope: Scope, headers: Mapping[str, str] | None = 
         sent["Retry-After"] = str(error.facts.get("retry_after_s", row.retry_after))
     if isinstance(error, Unauthorized):
         sent["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, MethodNotAllowed) and "allow" in error.facts:
+        sent["Allow"] = ", ".join(error.facts["allow"])
     if isinstance(error, PayloadTooLarge):
         sent["Connection"] = "close"  # the rest of the body is not worth reading
     body = problem(error, scope["path"], request_id)

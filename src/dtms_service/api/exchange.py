@@ -74,10 +74,13 @@ def _too_large(limit: int) -> PayloadTooLarge:
     return PayloadTooLarge(f"the body is longer than {limit} bytes", limit_bytes=limit)
 
 
-def parse(adapter: TypeAdapter[T], body: bytes) -> T:
-    """The body as a value; an empty body is ``{}``. Raises `Invalid` naming each wrong field."""
+def parse(adapter: TypeAdapter[T], body: bytes, *, strict: bool = True) -> T:
+    """The body as a value; an empty body is ``{}``. Raises `Invalid` naming each wrong field.
+
+    ``strict``: a number is a number; ``true`` is no price of 1, and ``"0.1"`` is text.
+    """
     try:
-        return adapter.validate_json(body or b"{}")
+        return adapter.validate_json(body or b"{}", strict=strict)
     except ValidationError as error:
         raise invalid(error) from error
 

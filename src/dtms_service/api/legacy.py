@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter
@@ -11,10 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from dtms_client.wire import TICKET_MAX
 from dtms_service.api import convert, examples
 from dtms_service.api.aliases import registrations
 from dtms_service.api.describe import operation, with_body
-from dtms_service.api.errors import REQUEST_ID, problem, row_of
+from dtms_service.api.errors import REQUEST_ID, MethodNotAllowed, problem, row_of
 from dtms_service.api.exchange import FORM, JSON, Ticket, answer, media_type, parse, read
 from dtms_service.api.health import active, watching, why_not
 from dtms_service.api.routes import FINDING, REGISTERING, find
@@ -36,7 +37,9 @@ class EnableIn(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    ticket: int | str = Field(description="Ticket of the position; all else is read from the terminal.")
+    ticket: Annotated[int, Field(ge=1, le=TICKET_MAX)] | Annotated[str, Field(pattern="^[1-9][0-9]{0,17}$")] = Field(
+        description="Ticket of the position; all else is read from the terminal."
+    )
     symbol: Any = None
     direction: Any = Field(default=None, description="BUY or SELL in any spelling, also as side or type.")
     entry: Any = Field(default=None, description="Price; also entry_price or price. 0 means none.")
@@ -180,7 +183,9 @@ def _failed(error: DtmsError, request: Request) -> tuple[int, dict[str, Any]]:
     return row_of(type(error)).status, problem(error, request.url.path, str(request.scope.get(REQUEST_ID, "")))
 
 
-_TRADE_INFO_DOC = operation("One trade, old envelope", Scope.READ, examples.TRADE_INFO, raises=(*FINDING, Invalid))
+_TRADE_INFO_DOC = operation(
+    "One trade, old envelope", Scope.READ, examples.TRADE_INFO, raises=(*FINDING, Invalid, MethodNotAllowed)
+)
 _ENGINE_DOC = operation("When each trade was last checked", Scope.READ, examples.ENGINE)
 _REGISTRY_DOC = operation(
     "Who manages a trade, in the old names",

@@ -21,7 +21,7 @@ from dtms_client.wire import (
 )
 from dtms_service.api import convert, examples
 from dtms_service.api.describe import operation, with_body, with_ticket
-from dtms_service.api.errors import REQUEST_ID, invalid, problem, row_of
+from dtms_service.api.errors import REQUEST_ID, MethodNotAllowed, invalid, problem, row_of
 from dtms_service.api.exchange import BATCH_MAX, Ticket, answer, parse, raised, read, ticket_of
 from dtms_service.api.health import why_not
 from dtms_service.api.security import Scope
@@ -93,14 +93,14 @@ def shown(authority: Authority, trade: Trade) -> dict[str, Any]:
 def _items(body: bytes) -> list[BatchItemIn | DtmsError]:
     """Every item of a batch, or what is wrong with it; raises `Invalid` when the body is no batch at all."""
     try:
-        return list(_GOOD.validate_json(body).trades)
+        return list(_GOOD.validate_json(body, strict=True).trades)
     except ValidationError:
         return [_item(raw) for raw in parse(_MANY, body).trades]
 
 
 def _item(raw: Any) -> BatchItemIn | DtmsError:
     try:
-        return _ITEM.validate_python(raw)
+        return _ITEM.validate_python(raw, strict=True)
     except ValidationError as error:
         found = invalid(error)
         ticket = raw.get("ticket") if isinstance(raw, dict) else None
@@ -143,7 +143,7 @@ _REGISTER_DOC = with_ticket(
                 202: "Stored; the terminal has not shown the position yet",
             },
             model=RegistrationOut,
-            raises=REGISTERING,
+            raises=(*REGISTERING, MethodNotAllowed),
         ),
         examples.REGISTRATION,
         model=RegistrationIn,
@@ -219,7 +219,9 @@ _TRADES_DOC = operation(
     model=TradeList,
     raises=(Invalid,),
 )
-_TRADE_DOC = operation("One trade", Scope.READ, examples.TRADE, model=TradeOut, raises=(*FINDING, Invalid))
+_TRADE_DOC = operation(
+    "One trade", Scope.READ, examples.TRADE, model=TradeOut, raises=(*FINDING, Invalid, MethodNotAllowed)
+)
 _EXPLAIN_DOC = operation("Why a trade is in its state", Scope.READ, examples.EXPLANATION, raises=(*FINDING, Invalid))
 _HISTORY_DOC = operation(
     "Every event of a trade", Scope.READ, examples.HISTORY, raises=(*FINDING, Invalid, StorageFailed)
@@ -241,7 +243,13 @@ def trade_routes(authority: Authority) -> APIRouter:
             Query(max_length=32, description="Only this symbol, as the broker spells it.", examples=["EURUSD"]),
         ] = None,
         owner: Annotated[
-            str | None, Query(max_length=64, description="Only this owner's, in any spelling.", examples=["dtms"])
+            str | None,
+            Query(
+                max_length=64,
+                description="Only this owner's, in any spelling.",
+                examples=["dtms"],
+                json_schema_extra=convert.OWNERS,
+            ),
         ] = None,
         include_closed: Annotated[bool, Query(description="Also those that are over.", examples=[True])] = False,  # noqa: FBT002 - a query parameter, named by its caller
         limit: Annotated[int, Query(ge=1, le=1000, description="Trades on one page.", examples=[100])] = 100,

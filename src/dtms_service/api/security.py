@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
@@ -67,6 +67,8 @@ class RouteScopes:
 
     exact: dict[tuple[str, str], Scope] = field(default_factory=dict)
     patterns: tuple[tuple[str, Pattern[str], Scope], ...] = ()
+    spelt_out: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """The methods of each path without parameters."""
 
     def of(self, method: str, path: str) -> Scope:
         """The scope that ``method path`` needs; ``read`` for what no route declares."""
@@ -77,6 +79,10 @@ class RouteScopes:
             if verb == method and pattern.match(path):
                 return scope
         return Scope.READ
+
+    def methods(self, path: str) -> frozenset[str]:
+        """The methods of ``path``; none when no route has it. A spelt-out path is no value of another's parameter."""
+        return self.spelt_out.get(path) or frozenset(verb for verb, pattern, _ in self.patterns if pattern.match(path))
 
 
 def declared(route: BaseRoute) -> Scope:
@@ -101,7 +107,9 @@ def scopes_of(routes: Iterable[BaseRoute]) -> RouteScopes:
                 patterns.append((method, route.path_regex, scope))
             else:
                 exact[(method, route.path)] = scope
-    return RouteScopes(exact, tuple(patterns))
+    paths = {path for _, path in exact}
+    spelt_out = {path: frozenset(verb for verb, known in exact if known == path) for path in paths}
+    return RouteScopes(exact, tuple(patterns), spelt_out)
 
 
 @lru_cache(maxsize=256)

@@ -165,6 +165,7 @@ _CHANGE_POSITION_DOC = with_body(
     operation("Change levels by hand", Scope.CONTROL, _POSITION, raises=(Invalid, TradeNotFound)),
     {"stop_loss": 1.0962, "take_profit": None},
     model=ChangeIn,
+    required=False,
 )
 _CLOSE_POSITION_DOC = operation("Close by hand", Scope.CONTROL, {"ticket": 123456}, raises=(Invalid, TradeNotFound))
 _SET_FAULT_DOC = with_body(
