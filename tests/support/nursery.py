@@ -119,6 +119,16 @@ class Victim(Service):
             self.wait_ready()
         return self
 
+    def ask(self, method: str, path: str, *, status: int | None = 200, **keywords: Any) -> Any:
+        """One request, again while it is answered 503: its terminal process was killed and is being replaced."""
+        deadline = time.monotonic() + READY_S
+        while True:
+            answer = super().ask(method, path, status=None, **keywords)
+            if status is None or answer.get("status") != 503 or time.monotonic() > deadline:
+                assert status is None or answer.get("code") is None, f"{method} {path} -> {answer}\n{self.log()}"
+                return answer
+            time.sleep(0.02)
+
     def strike_at(self, at: str, nth: int = 1) -> None:
         """Let the running service be killed at this point from now on."""
         part = self._order.with_suffix(".part")

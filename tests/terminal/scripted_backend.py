@@ -76,6 +76,12 @@ class Scripted:
     def die(self) -> None:
         os._exit(9)
 
+    def simulator_clock(self) -> None:
+        self.die()
+
+    def simulator_close_position(self, _ticket: int, _volume: float | None) -> None:
+        self.die()
+
     def babble(self, number: int) -> None:
         write_nonsense(number)
         time.sleep(3600)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dtms_service.domain.errors import Invalid, NotAccepting
+from dtms_service.domain.errors import Invalid, NoAnswer, NotAccepting
 from dtms_service.domain.outcome import Done, Outcome, Refused, Unknown
 from dtms_service.terminal.link import InlineLink, Link, Reply, call
 from dtms_service.terminal.process import ProcessLink
@@ -256,3 +256,13 @@ async def test_the_simulators_control_says_try_again_while_its_process_is_replac
     with pytest.raises(NotAccepting, match="being replaced"):
         await SimulatorControl(process).view("account")
     await hanging
+
+
+async def test_the_simulators_control_says_whether_to_ask_again_when_its_process_dies_meanwhile(
+    process: ProcessLink,
+) -> None:
+    control = SimulatorControl(process)
+    with pytest.raises(NotAccepting, match="Try again"):
+        await control.clock()
+    with pytest.raises(NoAnswer, match="Look whether it was done"):
+        await control.close_position(1, None)

@@ -59,6 +59,10 @@ class NotAccepting(DtmsError):
     code = "not_accepting"
 
 
+class NoAnswer(NotAccepting):
+    """It may have been done and it may not. Look before you try again."""
+
+
 class StorageBusy(DtmsError):
     """The database is locked by another process; nothing was written. Try again."""
 

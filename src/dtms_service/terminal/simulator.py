@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dtms_service.domain.errors import DtmsError, Invalid, NotAccepting
+from dtms_service.domain.errors import DtmsError, Invalid, NoAnswer, NotAccepting
 from dtms_service.domain.outcome import Done, Refused
 from dtms_service.terminal.link import Link, call
 
 CONTROL_S = 60.0
 """A step of days plays hundreds of thousands of ticks."""
+
+_ONCE = frozenset({"open_position", "change_position", "close_position", "set_fault"})
+"""What is not simply done again when nobody knows whether it was done."""
 
 
 class SimulatorControl:
@@ -65,8 +68,11 @@ class SimulatorControl:
             message = f"The simulated terminal was not reached ({answer.detail}). Try again."
             raise NotAccepting(message)
         if not isinstance(answer, Done):
-            message = f"the simulated terminal did not answer: {answer.detail}"
-            raise DtmsError(message)
+            if name in _ONCE:
+                message = f"The simulated terminal did not answer ({answer.detail}). Look whether it was done."
+                raise NoAnswer(message)
+            message = f"The simulated terminal did not answer ({answer.detail}). Try again."
+            raise NotAccepting(message)
         (result,) = answer.value.results
         if result.raised == "ValueError":
             raise Invalid(result.text)
