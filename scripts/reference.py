@@ -134,6 +134,7 @@ def _type(kind: Any) -> str:
         "Path": "path",
         "SecretStr": "secret text",
         "Mode": "`observe` or `protect`",
+        "Policy": "`alert`, `observe` or `adopt`",
         "Token": "`{sha256, scopes}`",
         "SimulatedSymbol": "`{name, …}`",
     }

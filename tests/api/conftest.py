@@ -21,6 +21,7 @@ from dtms_service.domain.ownership import protected as protected_by_rule
 from dtms_service.domain.record import Batch
 from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import Event, Mode, Owner, Trade
+from dtms_service.domain.unmanaged import Policy
 from dtms_service.domain.values import Account, MarginMode, Position, Side
 from dtms_service.engine.alerting import Alerting
 from dtms_service.engine.authority import Counts, Explanation
@@ -31,6 +32,7 @@ from dtms_service.engine.operating import HandedOver, Ordered
 from dtms_service.engine.readiness import Check, Phase, Reason, Report
 from dtms_service.engine.record import Record
 from dtms_service.engine.registrar import Registered
+from dtms_service.engine.unmanaged import Unmanaged
 
 T0 = 1_767_600_000.0  # 2026-01-05T08:00:00Z
 
@@ -180,6 +182,7 @@ class FakeAuthority:
         self.record = Record(self.ledger)
         self.record.loaded = True
         self.alerting = Alerting(self.record, self)
+        self.unmanaged = Unmanaged(self.record, None, Policy.ALERT)
 
     def at_terminal(self, *positions: Position) -> None:
         self.book = replace(self.book, positions={**self.book.positions, **{p.identifier: p for p in positions}})

@@ -37,6 +37,7 @@ SCOPES = {
     ("POST", "/dtms/control/{verb}"): "control",
     ("PUT", "/dtms/news"): "control",
     ("GET", "/dtms/alerts"): "read",
+    ("GET", "/dtms/unmanaged"): "read",
     ("POST", "/dtms/alerts/{alert_id}/ack"): "control",
     ("GET", "/dtms/status"): "read",
     ("GET", "/dtms/actions"): "read",

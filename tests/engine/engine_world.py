@@ -16,6 +16,7 @@ from dtms_service.domain.outcome import Outcome
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.record import Batch
 from dtms_service.domain.trade import IntentState, Mode, Trade
+from dtms_service.domain.unmanaged import Policy
 from dtms_service.engine.dtms import Dtms, Rules
 from dtms_service.engine.registrar import Registered
 from dtms_service.ledger.store import SqlLedger
@@ -143,6 +144,7 @@ async def open_world(
     market: str = "synthetic",
     contracts: Sequence[Mapping[str, Any]] = (),
     link_type: type[CountedLink] = CountedLink,
+    unmanaged: Policy = Policy.ALERT,
 ) -> World:
     """Start it on ``folder``; a second call on the same folder after ``close`` is a restart.
 
@@ -169,7 +171,11 @@ async def open_world(
         ledger=ledger,
         clock=clock,
         rules=Rules(
-            mode=mode, parameters=parameters or Parameters(), cycle_s=cycle_s, dtms_strategies=("micro_scalp",)
+            mode=mode,
+            parameters=parameters or Parameters(),
+            cycle_s=cycle_s,
+            dtms_strategies=("micro_scalp",),
+            unmanaged=unmanaged,
         ),
         jitter=lambda: 0.0,
         simulator=simulator,

@@ -21,6 +21,7 @@ from dtms_service.domain.admission import Registration
 from dtms_service.domain.errors import DtmsError, Invalid, NotAccepting, RegistrationConflict, StorageFailed
 from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import Event, Mode, Trade
+from dtms_service.domain.unmanaged import Policy
 from dtms_service.engine.alerting import Alerting
 from dtms_service.engine.authority import Counts, Explanation
 from dtms_service.engine.book import Book
@@ -29,6 +30,7 @@ from dtms_service.engine.meters import Meters
 from dtms_service.engine.readiness import Readiness, Report
 from dtms_service.engine.record import Record
 from dtms_service.engine.registrar import Registered
+from dtms_service.engine.unmanaged import Unmanaged
 from dtms_service.settings.loading import Misconfigured, load
 from dtms_service.settings.tree import Settings
 
@@ -47,7 +49,9 @@ class Standin:
         self.meters = Meters()
         self.readiness = Readiness()
         self._clock = SystemClock()
-        self.alerting = Alerting(Record(None), self._clock)  # type: ignore[arg-type]  # it stores nothing
+        record = Record(None)  # type: ignore[arg-type]  # it stores nothing
+        self.alerting = Alerting(record, self._clock)
+        self.unmanaged = Unmanaged(record, None, Policy.ALERT)  # type: ignore[arg-type]  # it registers nothing
         self._stopping = asyncio.Event()
 
     def now(self) -> float:

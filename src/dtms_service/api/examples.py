@@ -201,6 +201,29 @@ ALERT: dict[str, Any] = {
     "do": "Set a stop at the terminal.",
 }
 ALERTS: dict[str, Any] = {"alerts": [ALERT], "count": 1, "open": 1, "next_cursor": None}
+UNMANAGED: dict[str, Any] = {
+    "positions": [
+        {
+            "ticket": 123457,
+            "identifier": 123457,
+            "symbol": "EURUSD",
+            "side": "BUY",
+            "volume": 0.5,
+            "entry_price": 1.1002,
+            "stop_loss": None,
+            "take_profit": None,
+            "profit": 90.0,
+            "magic": 0,
+            "comment": "",
+            "opened_at": "2026-01-05T08:00:00.000Z",
+            "seen_at": "2026-01-05T08:00:30.000Z",
+            "own": False,
+        }
+    ],
+    "count": 1,
+    "policy": "alert",
+    "as_of": "2026-01-05T08:15:30.000Z",
+}
 ENGINE: dict[str, Any] = {
     "success": True,
     "summary": "3 trades watched",

@@ -18,13 +18,13 @@ from dtms_client.wire import RegistrationOutcome
 from dtms_service.api.describe import operation
 from dtms_service.api.events import Streams
 from dtms_service.api.security import Scope
-from dtms_service.api.status import unmanaged
 from dtms_service.domain.control import Control
 from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import Mode
 from dtms_service.engine.authority import Authority
 from dtms_service.engine.meters import Histogram
 from dtms_service.engine.readiness import Phase
+from dtms_service.engine.unmanaged import unmanaged
 
 MEDIA = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -147,7 +147,7 @@ METRICS: tuple[Metric, ...] = (
         "dtms_unmanaged_positions",
         "gauge",
         "Positions open at the terminal that nobody registered.",
-        _one(lambda s: unmanaged(s.authority.book)),
+        _one(lambda s: len(unmanaged(s.authority.book))),
     ),
     Metric(
         "dtms_open_intents",

@@ -14,21 +14,17 @@ from dtms_service.api.describe import operation
 from dtms_service.api.exchange import answer
 from dtms_service.api.health import watching, why_not
 from dtms_service.api.security import Scope
+from dtms_service.domain import magic
 from dtms_service.domain.errors import Invalid, StorageFailed
+from dtms_service.domain.values import Position
 from dtms_service.engine.authority import Authority, Counts
-from dtms_service.engine.book import Book
+from dtms_service.engine.unmanaged import unmanaged
 
 
 def clock_text(seconds: float) -> str:
     """A duration as ``H:MM:SS``, hours unbounded, as the old pages print it."""
     whole = max(0, int(seconds))
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-
-
-def unmanaged(book: Book) -> int:
-    """Positions open at the terminal that nobody registered (R49); our own hedges are registered by us."""
-    hedges = {trade.hedge.identifier for trade in book.trades.values() if trade.hedge is not None}
-    return sum(1 for identifier in book.positions if identifier not in book.by_identifier and identifier not in hedges)
 
 
 def _performance(counts: Counts, uptime: float) -> dict[str, Any]:
@@ -76,7 +72,7 @@ def status_body(authority: Authority, version: str, instance_id: str) -> dict[st
         "counts": {
             "trades": len(watched),
             "protected": protected,
-            "unmanaged": unmanaged(book),
+            "unmanaged": len(unmanaged(book)),
             "alerts": len(authority.alerting.open),
         },
         "as_of": convert.iso_or_none(book.as_of),
@@ -123,4 +119,31 @@ def status_routes(authority: Authority, version: str, instance_id: str) -> APIRo
     described = operation("What was done", Scope.READ, examples.ACTIONS, raises=(Invalid, StorageFailed))
     router.get(ACTIONS, **described)(actions)
     router.get("/dtms/action-history", **described, name="action_history")(actions)
+
+    @router.get("/dtms/unmanaged", **operation("Positions that nobody registered", Scope.READ, examples.UNMANAGED))
+    async def positions() -> Response:
+        """Open at the terminal by the last good look, and of no trade here (R49); ``policy`` says what is done."""
+        found = [_position_out(p, authority.unmanaged.since(p)) for p in unmanaged(authority.book)]
+        policy, as_of = authority.unmanaged.policy.value, convert.iso_or_none(authority.book.as_of)
+        return answer({"positions": found, "count": len(found), "policy": policy, "as_of": as_of})
+
     return router
+
+
+def _position_out(position: Position, seen: float | None) -> dict[str, Any]:
+    return {
+        "ticket": position.ticket,
+        "identifier": position.identifier,
+        "symbol": position.symbol,
+        "side": position.side.value,
+        "volume": position.volume,
+        "entry_price": position.price_open,
+        "stop_loss": position.stop_loss,
+        "take_profit": position.take_profit,
+        "profit": position.profit,
+        "magic": position.magic,
+        "comment": position.comment,
+        "opened_at": convert.iso(position.time),
+        "seen_at": convert.iso_or_none(seen),
+        "own": magic.ours(position.magic),
+    }

@@ -207,6 +207,7 @@ def build(settings: Settings) -> Parts:
         parameters=settings.engine,
         cycle_s=settings.cadence.cycle_s,
         dtms_strategies=settings.ownership.dtms_strategies,
+        unmanaged=settings.unmanaged,
     )
     clock, link = clock_of(settings), link_of(settings)
     simulated = settings.terminal.kind == "simulated"

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from dtms_client.spool import Damaged, Entry, entries
 from dtms_service.api import spooled
+from dtms_service.app import announcing
+from dtms_service.app.announcing import is_here
+from dtms_service.clock import SystemClock
 from dtms_service.domain.admission import Registration
 from dtms_service.domain.errors import DtmsError, Invalid, NotAccepting, StorageBusy
+from dtms_service.domain.unmanaged import Announcement
 from dtms_service.engine.authority import Authority
 from dtms_service.engine.registrar import Registered
-from dtms_service.settings.tree import is_loopback
 
 log = logging.getLogger(__name__)
 
@@ -22,18 +24,69 @@ EVERY_S = 2.0
 """Seconds between two looks; a registration made while the service was down is in within 5 s of READY."""
 AT_ONCE = 200
 """Files per look: one read at the terminal, one transaction."""
+OLD_S = 120.0
+"""Age of the oldest registration at which people are told."""
+OLD = "spool_old"
 
 
 async def ingest(authority: Authority, folders: Sequence[Path], port: int) -> None:
     """Empty ``folders`` every two seconds, for ever. Raises ``StorageFailed``."""
+    wall, told = SystemClock().now, set[Path]()
     while True:
-        for folder in folders:
-            try:
-                while authority.report().accepting and await _emptied(authority, folder, port) == AT_ONCE:
-                    continue
-            except OSError as error:  # the files stay; taking one in twice changes nothing
-                log.warning("spool_unusable", extra={"folder": str(folder), "why": str(error)})
+        await take_in(authority, folders, port, wall, told)
         await asyncio.sleep(EVERY_S)
+
+
+async def take_in(
+    authority: Authority, folders: Sequence[Path], port: int, wall: Callable[[], float], told: set[Path]
+) -> None:
+    """One look: what callers announced, what they registered, and whether something waits too long.
+
+    ``wall`` is the machine's clock, by which clients date their files; ``told`` remembers the folders that people were
+    told of. Raises ``StorageFailed``.
+    """
+    announcements: list[Announcement] = []
+    for folder in folders:
+        try:
+            announcements += await asyncio.to_thread(announcing.read, folder, port, authority.unmanaged.used, wall())
+            while authority.report().accepting and await _emptied(authority, folder, port) == AT_ONCE:
+                continue
+            waits = await asyncio.to_thread(_waits_since, folder, port)
+        except OSError as error:  # the files stay; taking one in twice changes nothing
+            log.warning("spool_unusable", extra={"folder": str(folder), "why": str(error)})
+            continue
+        await _tell(authority, folder, None if waits is None else wall() - waits, told)
+    authority.unmanaged.announcements = announcements
+
+
+async def _tell(authority: Authority, folder: Path, age_s: float | None, told: set[Path]) -> None:
+    """The alert about a registration that is not taken in, once; and its end."""
+    about, alerting = str(folder), authority.alerting
+    try:
+        if age_s is not None and age_s > OLD_S:
+            if folder not in told:
+                log.error("spool_old", extra={"folder": about, "age_s": round(age_s)})
+                detail = f"a registration in {folder} waits for {age_s:.0f} s; the log says why it is not taken in"
+                await alerting.tell(OLD, detail, about=about)
+                told.add(folder)
+            return
+        told.discard(folder)
+        if alerting.standing(OLD, about):
+            await alerting.tell_over(OLD, f"nothing in {folder} waits any more", about=about)
+    except (NotAccepting, StorageBusy) as error:
+        log.warning("alert_not_stored", extra={"code": OLD, "why": error.detail})
+
+
+def _waits_since(folder: Path, port: int) -> float | None:
+    """When the oldest registration that is meant for this service was written; None when there is none."""
+    for entry in entries(folder):
+        try:
+            url = entry.load().url
+        except (FileNotFoundError, Damaged):
+            continue
+        if url is None or is_here(url, port):
+            return entry.created_wall
+    return None
 
 
 async def _emptied(authority: Authority, folder: Path, port: int) -> int:
@@ -68,7 +121,7 @@ def _read(folder: Path, port: int) -> list[tuple[Entry, Registration]]:
     for entry in entries(folder):
         try:
             item = entry.load()
-            if item.url is None or _is_here(item.url, port):
+            if item.url is None or is_here(item.url, port):
                 good.append((entry, spooled.registration(item.body)))
         except FileNotFoundError:  # its own client delivered it meanwhile
             continue
@@ -90,8 +143,3 @@ def _refuse(entry: Entry, error: DtmsError) -> bool:
     entry.reject(problem)
     log.warning("spool_refused", extra={"file": str(entry.path), "code": error.code, "why": error.detail})
     return True
-
-
-def _is_here(url: str, port: int) -> bool:
-    parts = urlsplit(url)
-    return is_loopback(parts.hostname or "") and parts.port == port

@@ -162,7 +162,7 @@ def entered(trade: Trade, row: Row, now: float) -> Trade:
         evaluate_again=False,
         flat_left_s=None,
         recovery_left_s=None,
-        flags=trade.flags - {"hedge_unavailable"},
+        flags=trade.flags - {"hedge_unavailable", "recovery_unscored"},
         obligations=tuple(_cancelled(o, row) for o in trade.obligations),
     )
 

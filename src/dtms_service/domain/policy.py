@@ -13,6 +13,7 @@ from typing import Any
 
 from dtms_service.domain import ownership, signals
 from dtms_service.domain.parameters import Parameters
+from dtms_service.domain.reconcile import alert
 from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import (
     STOP_KINDS,
@@ -30,6 +31,9 @@ from dtms_service.domain.view import MarketView, Missing, StructureReading, Vwap
 
 STOP_REMOVED = "stop_removed"
 """Reason of a stop that is owed because a hand removed the last one (R14)."""
+
+UNSCORED = "recovery_unscored"
+"""Flag and alert of a trade whose deadline could not be decided (R7)."""
 
 _RESTORED_IN = frozenset({TradeState.WARNING_L1, TradeState.WARNING_L2, TradeState.HEDGED})
 
@@ -114,10 +118,21 @@ def decide(trade: Trade, scene: Scene, mode: Mode, parameters: Parameters) -> De
     seen = evaluation(evaluated, view, score, parameters)
     row = next_row(evaluated.state, seen, parameters) if evaluated.armed else None
     if row is None:
-        return Decision(evaluated, tuple(events), evaluated=True)
+        evaluated, told = _undecided(evaluated, seen, scene.now)
+        return Decision(evaluated, (*events, *told), evaluated=True)
     moved = _moved(evaluated, row, scene, mode, parameters)
     events.append(_transition_event(evaluated, moved, row, scene, view, score))
     return Decision(moved, tuple(events), evaluated=True)
+
+
+def _undecided(trade: Trade, seen: Evaluation, now: float) -> tuple[Trade, tuple[Event, ...]]:
+    """R7: a recovery that is over without a score to decide by is told, once."""
+    decidable = seen.score is not None and seen.may_escalate
+    if trade.state is not TradeState.RECOVERING or not seen.recovery_over or decidable or UNSCORED in trade.flags:
+        return trade, ()
+    flagged = replace(trade, flags=trade.flags | {UNSCORED})
+    detail = "its time to recover is over, and there is no score to decide by; it keeps its stop and stays open"
+    return flagged, (alert(flagged, now, UNSCORED, detail),)
 
 
 def evaluation_reason(trade: Trade, scene: Scene, view: MarketView, parameters: Parameters) -> str | None:
@@ -248,7 +263,7 @@ def _moved(trade: Trade, row: Row, scene: Scene, mode: Mode, parameters: Paramet
         lives = {o.episode for o in kept if o.status.live} | {trade.episode}
         kept = tuple(o for o in kept if o.episode in lives)
         waits = any(o.kind is ObligationKind.BREAKEVEN and o.status.live for o in kept)
-        gone = {"hedge_unavailable"} if waits else {"hedge_unavailable", "be_pending"}
+        gone = {"hedge_unavailable", UNSCORED} if waits else {"hedge_unavailable", UNSCORED, "be_pending"}
         trade = replace(
             trade,
             state=row.next,

@@ -17,6 +17,7 @@ from dtms_service.engine.meters import Meters
 from dtms_service.engine.operating import HandedOver, Ordered
 from dtms_service.engine.readiness import Report
 from dtms_service.engine.registrar import Registered
+from dtms_service.engine.unmanaged import Unmanaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,10 @@ class Authority(Protocol):
     @property
     def counts(self) -> Counts:
         """Totals since the process started."""
+
+    @property
+    def unmanaged(self) -> Unmanaged:
+        """Positions that nobody registered."""
 
     @property
     def alerting(self) -> Alerting:

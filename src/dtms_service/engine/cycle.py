@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dtms_service.domain import hedging, magic, reconcile
+from dtms_service.domain.alerts import alert_event
 from dtms_service.domain.control import Control
 from dtms_service.domain.errors import DtmsError
 from dtms_service.domain.outcome import Done
@@ -181,8 +182,7 @@ class Cycle:
         detail = (
             "programs may trade again" if allowed else "programs may not trade; only the stops at the broker protect"
         )
-        body = {"code": code, "detail": detail}
-        return (Event(time=snapshot.time, kind="alert", trade_id=None, ticket=None, body=body),)
+        return (alert_event(snapshot.time, code, detail),)
 
     async def _learn(self, symbols: Sequence[str], now: float) -> tuple[str, str] | None:
         """Contract facts of symbols seen for the first time; why not, when they could not be read.
@@ -421,10 +421,7 @@ def _about_feeds(before: frozenset[str], now: frozenset[str], time: float) -> tu
     stopped = "no quote for ten minutes, and the market was open at this time last week: a frozen feed, or a holiday"
     told = [(symbol, "feed_quiet", stopped) for symbol in sorted(now - before)]
     told += [(symbol, "feed_back", "quotes arrive again") for symbol in sorted(before - now)]
-    return tuple(
-        Event(time=time, kind="alert", trade_id=None, ticket=None, body={"code": code, "detail": f"{symbol}: {detail}"})
-        for symbol, code, detail in told
-    )
+    return tuple(alert_event(time, code, f"{symbol}: {detail}", about=symbol) for symbol, code, detail in told)
 
 
 def _about_stranger(position: Position, now: float) -> Event:
@@ -434,8 +431,7 @@ def _about_stranger(position: Position, now: float) -> Event:
         f"position {position.ticket} of {position.symbol} was opened by a DTMS for {of}, and nothing here is "
         "registered for it; register that position, or close this one by hand"
     )
-    body = {"code": "unknown_own_position", "detail": detail}
-    return Event(time=now, kind="alert", trade_id=None, ticket=position.ticket, body=body)
+    return alert_event(now, "unknown_own_position", detail, ticket=position.ticket)
 
 
 def _older(position: Position, positions: Iterable[Position]) -> bool:

@@ -15,6 +15,7 @@ from dtms_service.domain.errors import DtmsError, Invalid, NotAccepting, NotInTh
 from dtms_service.domain.outcome import Done
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.trade import Event, Mode, Owner, Trade
+from dtms_service.domain.unmanaged import Policy
 from dtms_service.domain.values import Account
 from dtms_service.engine.alerting import Alerting
 from dtms_service.engine.authority import Counts, Explanation
@@ -30,6 +31,8 @@ from dtms_service.engine.readiness import Phase, Readiness, Reason, Report
 from dtms_service.engine.record import ACCOUNT, BROKER_OFFSET, Record, name_of
 from dtms_service.engine.registrar import Registered, Registrar
 from dtms_service.engine.schedule import Cadence
+from dtms_service.engine.troubles import Troubles
+from dtms_service.engine.unmanaged import Unmanaged
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +52,7 @@ class Rules:
     parameters: Parameters
     cycle_s: float
     dtms_strategies: tuple[str, ...]
+    unmanaged: Policy = Policy.ALERT
 
 
 class Dtms:
@@ -97,6 +101,8 @@ class Dtms:
             connected=lambda: self.readiness.connected,
             admitted=self._wake_up,
         )
+        self._unmanaged = Unmanaged(self._record, self._registrar, rules.unmanaged)
+        self._troubles = Troubles(self._record)
         self._operating = Operating(
             record=self._record, clock=clock, mode=rules.mode, parameters=rules.parameters, act=self._wake_up
         )
@@ -119,6 +125,11 @@ class Dtms:
     def alerting(self) -> Alerting:
         """The alerts."""
         return self._alerting
+
+    @property
+    def unmanaged(self) -> Unmanaged:
+        """Positions that nobody registered."""
+        return self._unmanaged
 
     @property
     def counts(self) -> Counts:
@@ -269,6 +280,7 @@ class Dtms:
                 failures += 1
                 log.exception("monitor_failed", extra={"failures": failures})
                 self.readiness.monitor(Reason("monitor_failed", f"the cycle failed {failures} times: {failure}"))
+                self._troubles.restarted(self._clock.now(), failures, failure)
                 if failures >= RESTARTS:
                     raise
                 await self._pause(failures)
@@ -340,11 +352,27 @@ class Dtms:
     async def _one_cycle(self) -> CycleResult:
         self._due_now = False
         self._last = self._clock.now()
+        try:
+            await self._troubles.tell()
+            result = await self._look()
+            now = self._clock.now()
+            if result.completed:
+                await self._troubles.seen(now, result.failed)
+                await self._unmanaged.look(now)
+            else:
+                await self._troubles.unseen(now, result.code or "unread", result.detail)
+            await self._troubles.stored(now)
+        except StorageBusy:
+            self._troubles.not_stored(self._clock.now())
+            raise
+        return result
+
+    async def _look(self) -> CycleResult:
         if not self.readiness.connected:
             account = await self._terminal.connect()
             if not isinstance(account, Done):
                 self.readiness.terminal(Reason(account.code, account.detail))
-                return CycleResult(time=self._last, code=account.code, detail=account.detail)
+                return CycleResult(time=self._clock.now(), code=account.code, detail=account.detail)
         async with self._record.lock:
             begun = asyncio.get_running_loop().time()
             result = await self._cycle.run()
@@ -412,9 +440,17 @@ class Dtms:
             else:
                 self.readiness.terminal(Reason(answer.code, answer.detail))
                 log.warning("terminal_not_connected", extra={"code": answer.code, "detail": answer.detail})
+            await self._not_connected(expected=not isinstance(answer, Done) and answer.code == UNMEASURED)
             attempt += 1
             await self._pause(attempt)
         return None
+
+    async def _not_connected(self, *, expected: bool) -> None:
+        reason = self.readiness.terminal_reason
+        try:
+            await self._troubles.unseen(self._clock.now(), reason.code, reason.detail, expected=expected)
+        except StorageBusy as busy:  # told after the next attempt
+            log.warning("alert_not_stored", extra={"code": reason.code, "why": busy.detail})
 
     async def _pin(self, account: Account) -> None:
         """Store the first account for good, and the measured offset of its broker's clock whenever that is new.

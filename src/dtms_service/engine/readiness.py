@@ -92,6 +92,11 @@ class Readiness:
         """The last commit was taken (None), or why not; registrations are tried all the same."""
         self._writing = reason
 
+    @property
+    def terminal_reason(self) -> Reason:
+        """Why the terminal is not connected; asked only while it is not."""
+        return self._terminal or Reason("terminal_not_connected", "the terminal is not connected yet")
+
     def terminal(self, reason: Reason | None) -> None:
         """The terminal answers and is the expected account (None), or why not."""
         self._terminal = reason

@@ -11,6 +11,7 @@ from dtms_service.domain import magic, ownership
 from dtms_service.domain.admission import Registration, admit, check, new_trade
 from dtms_service.domain.errors import DtmsError, NotAccepting, RegistrationConflict
 from dtms_service.domain.outcome import Done
+from dtms_service.domain.reconcile import alert
 from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import Event, Mode, Owner, Trade
 from dtms_service.domain.values import Deal, Position
@@ -114,6 +115,31 @@ class Registrar:
             admitted = iter(await self._take_turn(fresh))
             answers = [answer if answer is not None else next(admitted) for answer in answers]
         return [answer for answer in answers if answer is not None]
+
+    async def adopt(self, registrations: Sequence[Registration]) -> None:
+        """Register positions of the last good snapshot that nobody registered; the terminal is not asked (R49).
+
+        What somebody registered meanwhile stays as it is. Raises ``StorageBusy``, ``StorageFailed``.
+        """
+        async with self._turn:
+            book = self._record.book
+            if book.account is None:
+                return
+            positions = {position.ticket: position for position in book.positions.values()}
+            sight = _Sight(positions, {}, (book.account.login, book.account.server))
+            entries = _Round(sight, self._clock.now())
+            for wanted in registrations:
+                if wanted.ticket not in positions:
+                    continue
+                known = book.find(wanted.ticket) or book.find(positions[wanted.ticket].identifier)
+                if known is not None and known.state is not TradeState.REJECTED:
+                    continue
+                adopted = self._one(wanted, entries).trade
+                detail = f"{adopted.side} {adopted.symbol} is registered for {adopted.owner.value}: {wanted.source}"
+                entries.events.append(alert(adopted, entries.now, "unmanaged_adopted", detail))
+            await self._record.write(trades=list(entries.trades.values()), events=entries.events)
+        if entries.trades:
+            self._admitted()
 
     def _repeat(self, registration: Registration) -> Registered | DtmsError | None:
         """The answer for a trade we know, None for a new one or one whose owner has to change first."""

@@ -20,6 +20,7 @@ from dtms_client import places
 from dtms_service.domain.ownership import DTMS_STRATEGIES
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.trade import Mode
+from dtms_service.domain.unmanaged import Policy
 
 DERIVED: Mapping[str, str] = {
     "state_dir": "the platform's user state folder + `/dtms`",
@@ -314,6 +315,9 @@ class Settings(Section):
     """Folder of everything DTMS keeps: database, lock, simulated account, spool, logs."""
     mode: Mode = Mode.PROTECT
     """`observe` decides and records but sends nothing; `protect` acts."""
+    unmanaged: Policy = Policy.ALERT
+    """Positions that nobody registered: `alert` tells people, `observe` records their state and sends nothing, `adopt`
+    registers them for protection (R49)."""
     api: Api = Api()
     terminal: Terminal = Terminal()
     ledger: Ledger

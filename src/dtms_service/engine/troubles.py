@@ -1,0 +1,105 @@
+"""When does trouble of the service itself last so long that people must hear of it? Thresholds of contract.md 5.43.
+
+Everything here is about looks at the terminal as a whole; what is about one trade is told where it happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dtms_service.domain import alerts
+from dtms_service.domain.reconcile import alert
+from dtms_service.domain.trade import Event
+from dtms_service.engine.record import Record
+
+FAILURES = 3
+"""Looks that failed in a row."""
+NOT_WATCHING_S = 30.0
+NOT_WATCHING_LONG_S = 300.0
+"""Seconds since the first of them, engine clock."""
+BUSY_S = 10.0
+"""Seconds without a commit that are worth telling afterwards (``reliability.md`` 11)."""
+MISMATCH = "account_mismatch"
+_ENDED_BY_A_LOOK = ("not_watching", "not_watching_long", MISMATCH)
+
+
+class Troubles:
+    """Remembers since when; writes alerts once per trouble. Its methods raise what the ledger raises."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._failures = 0
+        self._since = 0.0
+        self._told: set[str] = set()
+        self._busy_since: float | None = None
+        self._failed: frozenset[int] = frozenset()
+        self._untold: Event | None = None
+
+    async def unseen(self, now: float, code: str, detail: str, *, expected: bool = False) -> None:
+        """A look at the terminal failed, or it could not be connected. ``expected``: it is no emergency."""
+        self._failures += 1
+        if self._failures == 1:
+            self._since = now
+        lasts = now - self._since
+        due = {
+            MISMATCH: code == MISMATCH,
+            "not_watching": self._failures >= FAILURES or lasts > NOT_WATCHING_S,
+            "not_watching_long": lasts >= NOT_WATCHING_LONG_S and not expected,
+        }
+        new = [name for name, true in due.items() if true and name not in self._told]
+        await self._record.write(events=[alerts.alert_event(now, name, f"{code}: {detail}") for name in new])
+        self._told.update(new)
+
+    async def seen(self, now: float, failed: Sequence[int]) -> None:
+        """Everything was looked at; ``failed`` are tickets whose trade raised an error of ours."""
+        events = self._about_trades(now, frozenset(failed))
+        known = {a.code for a in self._record.book.alerts.values() if a.over_at is None}
+        if known.intersection(_ENDED_BY_A_LOOK):
+            events.append(alerts.alert_event(now, "watching_again", "the terminal answers, and all trades are watched"))
+        await self._record.write(events=events)
+        self._failures, self._told, self._failed = 0, set(), frozenset(failed)
+
+    def _about_trades(self, now: float, failed: frozenset[int]) -> list[Event]:
+        book, events = self._record.book, []
+        for ticket in sorted(failed - self._failed):
+            trade = book.find(ticket)
+            if trade is not None:
+                events.append(alert(trade, now, "trade_failed", "an error of ours; the log has it under trade_failed"))
+        here = [book.find(ticket) for ticket in failed]
+        abouts = {f"trade {trade.trade_id}" for trade in here if trade is not None}
+        events += [
+            Event(time=now, kind=alerts.OVER, trade_id=a.trade_id, ticket=a.ticket, body=_over_body(a.code))
+            for a in book.alerts.values()
+            if a.code == "trade_failed" and a.over_at is None and a.about not in abouts
+        ]
+        return events
+
+    def not_stored(self, now: float) -> None:
+        """A commit was refused: locked, or no space."""
+        if self._busy_since is None:
+            self._busy_since = now
+
+    async def stored(self, now: float) -> None:
+        """Commits are taken; tell afterwards when they were not for long."""
+        if self._busy_since is None:
+            return
+        lasted = now - self._busy_since
+        if lasted >= BUSY_S:
+            detail = f"nothing could be written for {lasted:.0f} s"
+            await self._record.write(events=[alerts.alert_event(now, "storage_was_busy", detail)])
+        self._busy_since = None
+
+    def restarted(self, now: float, failures: int, failure: Exception) -> None:
+        """The monitor raised and is started again; told by the next `tell`."""
+        detail = f"the cycle failed {failures} times: {type(failure).__name__}: {failure}"
+        self._untold = alerts.alert_event(now, "monitor_failed", detail)
+
+    async def tell(self) -> None:
+        """Write what could not be written when it happened."""
+        if self._untold is not None:
+            await self._record.write(events=[self._untold])
+            self._untold = None
+
+
+def _over_body(code: str) -> dict[str, str]:
+    return {"code": code, "detail": "it was looked at without an error"}
