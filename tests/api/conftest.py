@@ -182,6 +182,7 @@ class FakeAuthority:
         self.record = Record(self.ledger)
         self.record.loaded = True
         self.alerting = Alerting(self.record, self)
+        self.alerting.channels["log"] = None
         self.unmanaged = Unmanaged(self.record, None, Policy.ALERT)
 
     def at_terminal(self, *positions: Position) -> None:

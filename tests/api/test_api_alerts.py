@@ -97,6 +97,44 @@ async def test_whoever_acknowledges_says_who_it_is(http, authority, body):
     assert len(authority.alerting.open) == 1
 
 
+async def test_the_status_says_what_each_channel_is_owed_and_why(http, authority):
+    await tell(authority, 5, 6)
+    authority.alerting.channels.update({"log": None, "webhook": "receiver.example answered 500"})
+    await authority.alerting.delivered("log", tuple(authority.alerting.open.values()))
+    assert (await http.get("/dtms/status")).json()["alerts"] == {
+        "open": 2,
+        "channels": {
+            "log": {"owed": 0, "trouble": None},
+            "webhook": {"owed": 2, "trouble": "receiver.example answered 500"},
+        },
+    }
+
+
+async def test_positions_that_nobody_registered_are_listed(http, authority, position_of, trade_of):
+    authority.at_terminal(position_of(5), position_of(6, symbol="XAUUSD", magic=7), position_of(7))
+    authority.holds(trade_of(5))
+    found = (await http.get("/dtms/unmanaged")).json()
+    assert [position["ticket"] for position in found["positions"]] == [6, 7]
+    assert (found["count"], found["policy"], found["as_of"]) == (2, "alert", "2026-01-05T08:00:00.000Z")
+    assert found["positions"][0] | {"profit": 0} == {
+        "ticket": 6,
+        "identifier": 6,
+        "symbol": "XAUUSD",
+        "side": "BUY",
+        "volume": 0.5,
+        "entry_price": 1.1002,
+        "stop_loss": 1.0952,
+        "take_profit": None,
+        "profit": 0,
+        "magic": 7,
+        "comment": "",
+        "opened_at": "2026-01-05T08:00:00.000Z",
+        "seen_at": None,
+        "own": False,
+    }
+    assert (await http.get("/dtms/status")).json()["counts"]["unmanaged"] == 2
+
+
 async def test_before_the_ledger_is_open_nothing_is_known(http, authority):
     authority.record.loaded = False
     assert (await http.get("/dtms/alerts")).status_code == 503

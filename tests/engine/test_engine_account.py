@@ -59,7 +59,9 @@ async def test_a_snapshot_of_another_login_is_never_acted_upon(world: World) -> 
     await world.advance(1800)  # an absent position would be closed without proof after 600 s
     assert [reason.code for reason in world.dtms.report().reasons] == ["account_mismatch", "cycle_too_old"]
     assert [world.trade(trade.ticket) for trade in trades] == trades
-    assert world.ledger.batches == []
+    stored = [alert.code for batch in world.ledger.batches for alert in batch.alerts]
+    assert stored == ["account_mismatch", "not_watching", "not_watching_long"]
+    assert all(not batch.trades and not batch.intents for batch in world.ledger.batches)
     assert away.sends == 0
     away.true = lambda _: False
     await world.advance(60)

@@ -60,14 +60,14 @@ async def test_a_receiver_that_was_down_for_an_hour_gets_everything_once_within_
         await world.raise_alert(ticket, at=ticket)
     await world.for_a_while(HOUR_S)
     assert 60 < world.receiver.asked < 300
-    assert "connection refused" in world.alerting.troubles["webhook"]
+    assert "connection refused" in str(world.alerting.channels["webhook"])
     back = world.time.now
     world.receiver.behave = None
     await world.settled()
     assert world.time.now - back <= 60
     assert tickets(world)[:3] == [5, 6, 7]
     assert [ticket for ticket in tickets(world)[3:] if ticket is not None] == []
-    await world.until(lambda: world.alerting.troubles == {})
+    await world.until(lambda: world.alerting.channels == {"webhook": None})
 
 
 async def test_a_receiver_that_takes_nothing_for_five_minutes_is_an_alert_until_it_does(world: Notified) -> None:
@@ -179,7 +179,7 @@ async def test_any_answer_but_success_is_no_delivery(world: Notified, status: in
     world.deliver_to_webhook()
     await world.raise_alert(5)
     await world.for_a_while(60)
-    assert world.alerting.troubles["webhook"] == f"receiver.example answered {status}"
+    assert str(world.alerting.channels["webhook"]) == f"receiver.example answered {status}"
     world.receiver.behave = None
     await world.settled()
     assert tickets(world) == [5]
@@ -200,7 +200,7 @@ async def test_a_receiver_that_hangs_is_given_up_and_holds_up_neither_the_log_no
             await asyncio.sleep(0.001)
     (line,) = [record for record in caplog.records if record.message == "alert"]
     assert (line.levelname, line.__dict__["code"], line.__dict__["ticket"]) == ("WARNING", "unmanaged_position", 5)
-    assert "did not answer within" in world.alerting.troubles["webhook"]
+    assert "did not answer within" in str(world.alerting.channels["webhook"])
 
 
 async def test_neither_the_address_nor_the_secret_is_in_the_log(

@@ -177,6 +177,7 @@ STATUS: dict[str, Any] = {
     "instance_id": "7f3a",
     "version": "0.1.0",
     "counts": {"trades": 3, "protected": 2, "unmanaged": 0, "alerts": 1},
+    "alerts": {"open": 1, "channels": {"log": {"owed": 0, "trouble": None}}},
     "as_of": "2026-01-05T08:15:30.000Z",
 }
 ALERT: dict[str, Any] = {

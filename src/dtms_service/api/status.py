@@ -75,6 +75,13 @@ def status_body(authority: Authority, version: str, instance_id: str) -> dict[st
             "unmanaged": len(unmanaged(book)),
             "alerts": len(authority.alerting.open),
         },
+        "alerts": {
+            "open": len(authority.alerting.open),
+            "channels": {
+                name: {"owed": len(authority.alerting.owed_to(name)), "trouble": trouble}
+                for name, trouble in authority.alerting.channels.items()
+            },
+        },
         "as_of": convert.iso_or_none(book.as_of),
     }
 

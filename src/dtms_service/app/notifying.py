@@ -55,6 +55,7 @@ class Pace:
 async def deliver(alerting: Alerting, channel: Channel, pace: Pace) -> None:
     """Hand ``channel`` what it is owed, for ever. Raises ``StorageFailed``."""
     failures, since, told = 0, 0.0, False
+    alerting.channels.setdefault(channel.name, None)
     while True:
         owed = alerting.owed_to(channel.name)[:AT_ONCE]
         if not owed:
@@ -66,7 +67,7 @@ async def deliver(alerting: Alerting, channel: Channel, pace: Pace) -> None:
         except (NotTaken, StorageBusy) as error:
             failures += 1
             since = pace.monotonic() if failures == 1 else since
-            alerting.troubles[channel.name] = str(error)
+            alerting.channels[channel.name] = str(error)
             if not failures & (failures - 1):  # 1, 2, 4, 8, …: a night's outage is a dozen lines
                 facts = {"channel": channel.name, "owed": len(owed), "failures": failures, "why": str(error)}
                 log.warning("alerts_not_taken", extra=facts)
@@ -79,7 +80,7 @@ async def deliver(alerting: Alerting, channel: Channel, pace: Pace) -> None:
         if alerting.standing(UNDELIVERED, channel.name):
             await _over(alerting, channel.name)
         failures, told = 0, False
-        alerting.troubles.pop(channel.name, None)
+        alerting.channels[channel.name] = None
 
 
 async def _told(alerting: Alerting, channel: str, why: str) -> bool:

@@ -145,7 +145,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
             _WARNING,
             "An observed trade has been in danger for ten minutes, and its owner neither asked nor moved its stop.",
             "DTMS may not act on it, and whoever may does not.",
-            "Is the owner's program running? Hand the trade to dtms if it should act.",
+            "Is the owner's program running? Hand the trade over to DTMS if it should act.",
         ),
         # Hedges.
         "hedge_found": Code(

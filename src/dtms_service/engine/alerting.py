@@ -23,8 +23,8 @@ class Alerting:
     def __init__(self, record: Record, clock: Clock) -> None:
         self._record = record
         self._clock = clock
-        self.troubles: dict[str, str] = {}
-        """By channel: why it does not take alerts now. Kept by whoever delivers."""
+        self.channels: dict[str, str | None] = {}
+        """By name: why a channel takes nothing now, None when it does. Kept by whoever delivers."""
 
     @property
     def open(self) -> Mapping[int, Alert]:

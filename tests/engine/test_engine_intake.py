@@ -1,0 +1,128 @@
+"""The service reads the callers' spool: what they announced, what they registered, and what waits too long there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine_world import World, open_world
+
+from dtms_client.spool import ANNOUNCED, REJECTED, Spool, entries
+from dtms_service.app.announcing import KEPT_S
+from dtms_service.app.ingest import OLD_S, take_in
+from dtms_service.domain.errors import NotAccepting
+from dtms_service.domain.trade import Owner
+
+PORT = 8001
+
+
+class Caller:
+    """A caller's spool, and the service's looks at it."""
+
+    def __init__(self, world: World, folder: Path) -> None:
+        self.world = world
+        self.folder = folder
+        self.later_s = 0.0
+        self._told: set[Path] = set()
+        self._spool = Spool(folder)
+
+    def announce(self, symbol: str, magic: int, url: str | None = None, **fields: Any) -> None:
+        body = {"symbol": symbol, "magic": magic, "process": 1, "unique": "1-1", **fields}
+        self._spool.write(body, url, ANNOUNCED)
+
+    def register(self, ticket: int) -> None:
+        self._spool.write({"ticket": ticket})
+
+    def now(self) -> float:
+        (oldest,) = [*entries(self.folder), *entries(self.folder, ANNOUNCED)][:1]
+        return oldest.created_wall + self.later_s
+
+    async def look(self, wall: Callable[[], float] | None = None) -> None:
+        await take_in(self.world.dtms, [self.folder], PORT, wall or self.now, self._told)
+
+
+@pytest.fixture
+async def world(tmp_path: Path):
+    opened = await open_world(tmp_path / "state")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def caller(world: World, tmp_path: Path) -> Caller:
+    return Caller(world, tmp_path / "outbox")
+
+
+async def test_a_caller_that_dies_between_order_and_registration_loses_nothing(world: World, caller: Caller) -> None:
+    caller.announce("EURUSD", 770, strategy_type="trend", source="bot")
+    await caller.look()
+    ticket = await world.open(magic=770)
+    await world.advance(60)
+    trade = world.trade(ticket)
+    assert (trade.owner, trade.source) == (Owner.UNIVERSAL_MANAGER, "bot")
+    await caller.look()
+    assert entries(caller.folder, ANNOUNCED) == []
+
+
+async def test_a_withdrawn_announcement_counts_no_more(world: World, caller: Caller) -> None:
+    caller.announce("EURUSD", 770)
+    await caller.look()
+    entries(caller.folder, ANNOUNCED)[0].remove()
+    await caller.look(lambda: 0.0)
+    ticket = await world.open(magic=770)
+    await world.advance(60)
+    assert world.dtms.book.find(ticket) is None
+
+
+async def test_an_announcement_to_another_service_is_left_alone(world: World, caller: Caller) -> None:
+    caller.announce("EURUSD", 770, url="http://127.0.0.1:9999")
+    await caller.look()
+    assert world.dtms.unmanaged.announcements == []
+    assert len(entries(caller.folder, ANNOUNCED)) == 1
+
+
+async def test_an_announcement_of_which_nothing_came_is_set_aside_after_a_week(world: World, caller: Caller) -> None:
+    caller.announce("EURUSD", 770)
+    caller.later_s = KEPT_S - 1
+    await caller.look()
+    assert len(world.dtms.unmanaged.announcements) == 1
+    caller.later_s = KEPT_S + 1
+    await caller.look()
+    assert world.dtms.unmanaged.announcements == []
+    (aside,) = entries(caller.folder, REJECTED)
+    assert aside.reason()["code"] == "nothing_came_of_it"
+
+
+async def test_a_damaged_announcement_is_set_aside_with_its_reason(world: World, caller: Caller) -> None:
+    caller.announce("EURUSD", 770)
+    path = entries(caller.folder, ANNOUNCED)[0].path
+    path.write_text(path.read_text().replace("770", "771"))
+    await caller.look(lambda: 0.0)
+    assert world.dtms.unmanaged.announcements == []
+    assert entries(caller.folder, REJECTED)[0].reason()["code"] == "damaged"
+
+
+async def test_a_registration_that_waits_for_two_minutes_is_an_alert_until_it_is_taken_in(
+    world: World, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def later(_: Sequence[object]) -> list[object]:
+        raise NotAccepting
+
+    ticket = await world.open()
+    caller.register(ticket)
+    with monkeypatch.context() as patch:
+        patch.setattr(world.dtms, "register", later)
+        caller.later_s = OLD_S
+        await caller.look()
+        assert world.dtms.alerting.open == {}
+        caller.later_s = OLD_S + 1
+        for _ in range(3):
+            await caller.look()
+    (alert,) = world.dtms.alerting.open.values()
+    assert (alert.code, alert.about, alert.count, alert.over_at) == ("spool_old", str(caller.folder), 1, None)
+    await caller.look(lambda: 0.0)
+    assert world.dtms.book.find(ticket) is not None
+    (alert,) = world.dtms.alerting.open.values()
+    assert alert.over_at is not None
