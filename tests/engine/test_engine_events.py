@@ -29,7 +29,7 @@ async def test_a_hedge_without_money_for_it_becomes_a_partial_close_in_the_same_
     assert (trade.hedge, trade.rule) == (None, "reduced")
     assert trade.volume == (await positions(world))[ticket]["volume"] == pytest.approx(0.1)
     assert not await ours(world)
-    actions = await world.dtms.actions(ticket=ticket, since=0, limit=2)
+    actions = await world.dtms.actions(ticket=ticket, since=None, limit=2)
     assert [(a.body["retcode"], a.body["outcome"]) for a in actions] == [(10019, "refused"), (10009, "done")]
     await world.close()
 

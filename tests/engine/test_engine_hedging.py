@@ -96,7 +96,7 @@ async def test_when_the_position_goes_its_hedge_goes_in_the_same_cycle(tmp_path:
     trade = world.trade(ticket)
     assert (trade.state, trade.hedge) == (TradeState.CLOSED, None)
     assert not [p for p in await ours(world) if p["magic"] in trade.hedge_magics]
-    actions = await world.dtms.actions(ticket=ticket, since=0, limit=5)
+    actions = await world.dtms.actions(ticket=ticket, since=None, limit=5)
     assert (actions[-1].body["action_type"], actions[-1].body["reason"]) == ("close_hedge", "orphan_hedge")
     await world.close()
 
@@ -107,7 +107,7 @@ async def test_a_hedge_whose_close_is_refused_is_closed_as_soon_as_the_broker_ta
     await world.simulator.close_position(ticket, None)
     await until(world, lambda: world.trade(ticket).hedge is None)
     assert world.trade(ticket).state is TradeState.CLOSED
-    kinds = [event.body["outcome"] for event in await world.dtms.actions(ticket=ticket, since=0, limit=3)]
+    kinds = [event.body["outcome"] for event in await world.dtms.actions(ticket=ticket, since=None, limit=3)]
     assert kinds == ["refused", "refused", "done"]
     assert (await world.kinds(world.trade(ticket))).count("closed") == 1
     assert [o.attempts for o in world.trade(ticket).obligations if o.reason == "orphan_hedge"] == [3]

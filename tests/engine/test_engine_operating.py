@@ -100,7 +100,7 @@ async def test_flatten_closes_what_is_ours_and_only_that_also_while_held_back(wo
     assert set(await positions(world)) == {foreign, theirs}
     await world.advance(30)
     assert [world.trade(t).closed_reason for t in mine] == ["DTMS", "DTMS"]
-    actions = await world.dtms.actions(ticket=mine[0], since=0, limit=5)
+    actions = await world.dtms.actions(ticket=mine[0], since=None, limit=5)
     assert (actions[-1].body["action_type"], actions[-1].body["reason"]) == ("close_all", "flatten")
 
 
