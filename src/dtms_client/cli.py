@@ -7,6 +7,7 @@ setting is wrong.
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,9 @@ _FIELDS = ("symbol", "side", "entry_price", "volume", "stop_loss", "take_profit"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     args = _parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a console that lacks a character shows its number
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
     as_json = wants_json(sys.stdout, forced=args.json)
     try:

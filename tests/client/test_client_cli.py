@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -156,3 +158,14 @@ def test_a_table_lines_up_its_columns() -> None:
     rows = [{"ticket": 1, "price": 1.5}, {"ticket": 23456, "price": None}]
     assert present.table(rows, ("ticket", "price")).splitlines() == ["ticket  price", "1       1.5", "23456   -"]
     assert present.table([], ("ticket",)) == "(none)"
+
+
+def test_a_reason_in_another_script_breaks_no_old_console(
+    outbox_dir: Path, monkeypatch: pytest.MonkeyPatch, person: None
+) -> None:
+    Spool(outbox_dir).write({"ticket": 2}).reject({"detail": "\u62d2\u7edd"})
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="cp1252", write_through=True))
+    for options in ([], ["--json"]):
+        assert cli.main(["outbox", "list", *options]) == 0
+    assert shown.getvalue().count(b"\\u62d2\\u7edd") == 2

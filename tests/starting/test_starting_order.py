@@ -156,6 +156,17 @@ def test_nobody_is_started_while_dtms_is_not_ready_and_the_reason_is_said(start:
     assert "Try: " in err
 
 
+def test_a_web_service_that_answers_with_another_name_is_not_the_one_that_was_meant(start: Start) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/"
+    hub = {"name": "hub", "words": [str(port)], "probe": "http", "url": url, "says": "command", "ready_s": 1}
+    start.plan(start.dtms(), hub)
+    code, _, err = start.run()
+    assert code == 1
+    assert f"{url} answers without 'command'" in err
+    assert start.noted()[-2:] == ["ends hub", "ends dtms"]
+
+
 def test_one_that_dies_during_its_start_ends_what_was_started_and_its_last_words_are_shown(start: Start) -> None:
     start.plan(start.dtms(), {"name": "bot", "words": ["0", "dies=0.1"], "probe": "alive", "alive_s": 30})
     code, _, err = start.run()
