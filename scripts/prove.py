@@ -26,6 +26,7 @@ sys.path[:0] = [
 
 from proofs import (  # noqa: E402 -- the tests' support is on no path of a script
     account,
+    clock,
     corruption,
     double_starts,
     faults,
@@ -42,6 +43,7 @@ from proofs import (  # noqa: E402 -- the tests' support is on no path of a scri
 
 PROOFS: dict[str, Callable[[], str | tuple[str, Mapping[str, Any]]]] = {
     "account": account.prove,
+    "clock": clock.prove,
     "corruption": corruption.prove,
     "double-starts": double_starts.prove,
     "faults": faults.prove,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dtms_service.clock import FactorClock, SteppedClock
+from dtms_service.clock import FactorClock, SteppedClock, SystemClock
 from dtms_service.domain.admission import Registration
 from dtms_service.domain.errors import StorageFailed
 from dtms_service.domain.outcome import Outcome
@@ -78,7 +78,7 @@ class World:
     link: CountedLink
     ledger: CountedLedger
     simulator: SimulatorControl
-    clock: FactorClock | SteppedClock
+    clock: FactorClock | SteppedClock | SystemClock
     opened: list[int] = field(default_factory=list)
 
     async def open(self, symbol: str = "EURUSD", side: str = "BUY", **body: Any) -> int:
@@ -145,11 +145,13 @@ async def open_world(
     contracts: Sequence[Mapping[str, Any]] = (),
     link_type: type[CountedLink] = CountedLink,
     unmanaged: Policy = Policy.ALERT,
+    clock: SystemClock | None = None,
 ) -> World:
     """Start it on ``folder``; a second call on the same folder after ``close`` is a restart.
 
     ``broker_offset``: None is measured, as at a real terminal. ``begins``: first instant of the market, ISO 8601.
     ``market``: synthetic, a bar file or a folder of them. ``contracts``: what differs from the catalogue's symbols.
+    ``clock``: the engine's, instead of one that shows the simulator's date; whoever brings it moves the market.
     """
     folder.mkdir(parents=True, exist_ok=True)
     options = {
@@ -162,14 +164,14 @@ async def open_world(
         "symbols": list(contracts),
     }
     link = link_type("dtms_service.terminal.simulated.backend", options, wall=time.time, sleep=_no_sleep)
-    clock = SteppedClock() if factor is None else FactorClock(factor)
-    gateway = Gateway(link, kind="simulated", now=clock.now, broker_offset=broker_offset)
+    shown = clock or (SteppedClock() if factor is None else FactorClock(factor))
+    gateway = Gateway(link, kind="simulated", now=shown.now, broker_offset=broker_offset)
     ledger = CountedLedger(await SqlLedger.open(f"sqlite:///{folder / 'dtms.db'}", draw=lambda _: 5, inline=True))
     simulator = SimulatorControl(link)
     dtms = Dtms(
         terminal=gateway,
         ledger=ledger,
-        clock=clock,
+        clock=shown,
         rules=Rules(
             mode=mode,
             parameters=parameters or Parameters(),
@@ -182,7 +184,7 @@ async def open_world(
     )
     if start:
         await dtms.start()
-    return World(dtms, link, ledger, simulator, clock)
+    return World(dtms, link, ledger, simulator, shown)
 
 
 def _no_sleep(_: float) -> None:

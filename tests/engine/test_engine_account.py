@@ -78,6 +78,9 @@ class Ahead:
     def now(self) -> float:
         return self.world.clock.now() + 2
 
+    def renew(self) -> None:
+        return None
+
     async def sleep_until(self, time: float) -> None:
         raise NotImplementedError
 

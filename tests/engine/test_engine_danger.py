@@ -68,7 +68,7 @@ async def test_time_without_connection_does_not_settle_an_order(world: World) ->
 
 
 def test_a_watch_counts_the_time_between_two_good_looks_only() -> None:
-    watches = Watches()
+    watches = Watches(60.0)
     assert watches.look(1, 100.0).connected_s == 0
     assert watches.look(1, 130.0).connected_s == 30
     watches.lose_all()
@@ -77,6 +77,14 @@ def test_a_watch_counts_the_time_between_two_good_looks_only() -> None:
     assert (seen.connected_s, seen.good_reads) == (40, 4)
     watches.keep({2})
     assert watches.look(1, 600.0).connected_s == 0
+
+
+def test_of_a_night_between_two_looks_a_watch_counts_one_look() -> None:
+    watches = Watches(10.0)
+    watches.look(1, 100.0)
+    assert watches.look(1, 102.0).connected_s == 2
+    assert watches.look(1, 30_000.0).connected_s == 12
+    assert watches.look(1, 20_000.0).connected_s == 12  # set back
 
 
 def refusing(world: World, state: IntentState) -> None:
@@ -128,6 +136,9 @@ class Ahead:
 
     def now(self) -> float:
         return self.world.clock.now() + 2
+
+    def renew(self) -> None:
+        return None
 
     async def sleep_until(self, time: float) -> None:
         raise NotImplementedError

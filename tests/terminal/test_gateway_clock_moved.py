@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dtms_service.domain.outcome import Done, Refused, Unknown
+from dtms_service.domain.values import Timeframe
 from dtms_service.market.snapshot import Needs
 from dtms_service.terminal import offset
 from dtms_service.terminal.gateway import Gateway
@@ -88,3 +90,54 @@ async def test_a_moved_clock_that_cannot_be_measured_yet_keeps_nothing_half_know
 def test_quotes_that_stopped_a_day_ago_do_not_measure_anything() -> None:
     now = 1_700_000_000.0
     assert offset.measure([now - 86_400, now - 86_400 - 3], now) is None
+
+
+AUTUMN, SPRING = [(1000.0 * HOUR, 3 * HOUR)], [(1000.0 * HOUR, 2 * HOUR)]
+
+
+def broker(moves: list[tuple[float, float]], ahead: float) -> offset.BrokerClock:
+    clock = offset.BrokerClock(lambda: 1100 * HOUR, None)
+    clock.assume(ahead, moves)
+    return clock
+
+
+@pytest.mark.parametrize(
+    ("moves", "ahead", "before", "after"),
+    [(AUTUMN, 2 * HOUR, 3 * HOUR, 2 * HOUR), (SPRING, 3 * HOUR, 2 * HOUR, 3 * HOUR)],
+    ids=["autumn", "spring"],
+)
+def test_what_was_written_before_a_move_of_the_brokers_clock_keeps_its_time(
+    moves: list[tuple[float, float]], ahead: float, before: float, after: float
+) -> None:
+    clock = broker(moves, ahead)
+    instants = np.array([900.0, 998.0, 1000.0, 1001.5, 1050.0]) * HOUR
+    shown = (instants + np.array([before, before, before, after, after])).astype(np.int64)
+    assert (shown - clock.aheads_then(shown)).tolist() == instants.tolist()
+    scalars = [float(each) - clock.ahead_then(float(each)) for each in shown[[0, 1, 3, 4]]]
+    assert scalars == instants[[0, 1, 3, 4]].tolist()
+
+
+def test_of_the_hour_that_comes_twice_bars_are_the_older_and_positions_the_younger() -> None:
+    clock = broker(AUTUMN, 2 * HOUR)
+    twice = 1000.5 * HOUR + 2 * HOUR  # shown half an hour before the move, and half an hour after it
+    assert twice - clock.aheads_then(np.array([twice], np.int64))[0] == 999.5 * HOUR
+    assert twice - clock.ahead_then(twice) == 1000.5 * HOUR
+
+
+@pytest.mark.parametrize("apart", [-HOUR, HOUR])
+async def test_bars_from_before_a_move_keep_their_times(terminal: Terminal, apart: float) -> None:
+    """Our clock moves here, so the times before it are in our clock of then: they must not follow the broker's."""
+    needs = Needs(NEEDS.symbols, (("EURUSD", Timeframe.M5, 100),))
+    before = await terminal.gateway.snapshot(needs)
+    assert isinstance(before, Done)
+    terminal.apart += apart
+    for _ in range(10):
+        await terminal.wait(30)
+        if not isinstance(await terminal.snapshot(), Done):
+            await terminal.gateway.connect()
+    after = await terminal.gateway.snapshot(needs)
+    assert isinstance(after, Done)
+    old, new = (read.value.bars["EURUSD", Timeframe.M5].time for read in (before, after))
+    assert set(old[10:-2].tolist()) <= set(new.tolist())
+    (move,) = terminal.gateway.broker_moves
+    assert move[1] == 2 * HOUR

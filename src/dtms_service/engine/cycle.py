@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 CLOCK_MOVED = "clock_moved"
 """Code of a read after which the times of all earlier bars are wrong."""
+UNSEEN_S = 30.0
+"""What counts of the wait for a position that was never seen between two looks at most."""
 SPEC_S = 900.0
 """Seconds after which contract facts are read again."""
 
@@ -98,7 +100,7 @@ class Cycle:
         self.settler = Settler(terminal, record, parameters)
         self._specs: dict[str, SymbolSpec] = {}
         self._learned_at: dict[str, float] = {}
-        self._unseen = Watches()
+        self._unseen = Watches(UNSEEN_S)
         self._quiet: frozenset[str] = frozenset()
         self._strangers: set[int] = set()
         self._seen: Snapshot | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +29,7 @@ from dtms_service.engine.meters import Meters
 from dtms_service.engine.operating import HandedOver, Operating, Ordered
 from dtms_service.engine.ports import Clock, Ledger, MovableClock, SimulatedMarket, Terminal
 from dtms_service.engine.readiness import Phase, Readiness, Reason, Report
-from dtms_service.engine.record import ACCOUNT, BROKER_OFFSET, Record, name_of
+from dtms_service.engine.record import ACCOUNT, BROKER_MOVES, BROKER_OFFSET, Record, name_of
 from dtms_service.engine.registrar import Registered, Registrar
 from dtms_service.engine.schedule import Cadence
 from dtms_service.engine.troubles import Troubles
@@ -351,6 +352,8 @@ class Dtms:
 
     async def _one_cycle(self) -> CycleResult:
         self._due_now = False
+        if not self.book.watched and not self.book.intents:
+            self._clock.renew()
         self._last = self._clock.now()
         try:
             await self._troubles.tell()
@@ -423,8 +426,13 @@ class Dtms:
         attempt = 0
         stored = self._record.facts.get(BROKER_OFFSET)
         if stored is not None:
-            self._terminal.assume_offset(float(stored))
+            moves = [
+                (float(until), float(ahead)) for until, ahead in json.loads(self._record.facts.get(BROKER_MOVES, "[]"))
+            ]
+            looked = [trade.score_at for trade in self.book.trades.values() if trade.score_at is not None]
+            self._terminal.assume_offset(float(stored), moves, max(looked, default=None))
         while not self._stopping.is_set():
+            self._clock.renew()
             answer = await self._terminal.connect()
             attached = isinstance(answer, Done) or answer.code == UNMEASURED
             if attached and isinstance(self._clock, MovableClock) and self._simulator is not None:
@@ -462,6 +470,8 @@ class Dtms:
         facts = {ACCOUNT: name_of(account)}
         if self._terminal.broker_offset is not None:
             facts[BROKER_OFFSET] = str(self._terminal.broker_offset)
+        if self._terminal.broker_moves:
+            facts[BROKER_MOVES] = json.dumps(self._terminal.broker_moves)
         known = self._record.facts.items()
         await self._record.write(facts={name: value for name, value in facts.items() if (name, value) not in known})
 

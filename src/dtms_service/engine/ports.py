@@ -36,8 +36,17 @@ class Terminal(Protocol):
     def broker_offset(self) -> float | None:
         """Seconds by which the broker's clock is ahead of UTC, as its quotes of this life show; None until they do."""
 
-    def assume_offset(self, ahead: float) -> None:
-        """Use an offset that was measured in an earlier life until quotes can tell."""
+    @property
+    def broker_moves(self) -> Sequence[tuple[float, float]]:
+        """Moves of the broker's clock, oldest first: until when (UTC seconds) it was seen how many seconds ahead."""
+
+    def assume_offset(
+        self, ahead: float, moves: Sequence[tuple[float, float]] = (), right_at: float | None = None
+    ) -> None:
+        """Use an offset that was measured in an earlier life, and its moves, until quotes can tell.
+
+        ``right_at``: an instant (UTC seconds) at which that life still found it right.
+        """
 
     async def snapshot(self, needs: Needs) -> Outcome[Snapshot]:
         """One round trip: account, positions, and what ``needs`` names.
@@ -114,6 +123,9 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Seconds since the epoch, UTC."""
+
+    def renew(self) -> None:
+        """Take over corrections of the machine's clock that were left out; while nothing is being timed."""
 
     async def sleep_until(self, time: float) -> None:
         """Return when ``now() >= time``. A stepped clock returns only when it is stepped past ``time``."""

@@ -27,9 +27,9 @@ from dtms_service.market.snapshot import Snapshot
 
 ACTIONS_KEPT = 500
 HISTORY_LIMIT = 10_000
-ACCOUNT, BROKER_OFFSET, STANDING = "account", "broker_offset", "standing"
-"""Facts: ``login@server`` of the first account (R45), the measured offset of its broker's clock in seconds, and the
-operator's orders as JSON."""
+ACCOUNT, BROKER_OFFSET, BROKER_MOVES, STANDING = "account", "broker_offset", "broker_moves", "standing"
+"""Facts: ``login@server`` of the first account (R45), the measured offset of its broker's clock in seconds, the moves
+of that clock (until when it was how far ahead) and the operator's orders, both as JSON."""
 UNREAD_GAP = 10_000
 """Orders that a ledger restored from a backup may have missed; of 99,999,999 numbers that is none."""
 

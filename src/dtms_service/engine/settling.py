@@ -21,6 +21,8 @@ from dtms_service.market.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
+LOOK_S = 10.0
+"""What counts of a settle window between two looks at most; they are 2 s apart unless the terminal is slow."""
 CLOCKS_APART_S = 86_400.0
 """How much earlier than an order its deal is looked for: the broker's clock and ours may differ (``engine.md`` D2)."""
 
@@ -41,7 +43,7 @@ class Settler:
         self._terminal = terminal
         self._record = record
         self._parameters = parameters
-        self._watches = Watches()
+        self._watches = Watches(LOOK_S)
 
     async def adopt(self, now: float) -> None:
         """At the start: an order on its way when the last process died has an unknown outcome; it freezes its trade."""

@@ -18,13 +18,15 @@ class Watch:
 class Watches:
     """Watches by number. Time counts between two good looks in a row, never across a failure (``engine.md`` D4)."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_s: float) -> None:
+        """``most_s`` is what counts between two looks at most: a machine that slept in between saw nothing."""
+        self._most_s = most_s
         self._watches: dict[int, Watch] = {}
 
     def look(self, number: int, now: float) -> Watch:
         """A good look at ``now`` (market time), the first one included."""
         before = self._watches.get(number, Watch())
-        passed = 0.0 if before.looked_at is None else now - before.looked_at
+        passed = 0.0 if before.looked_at is None else min(max(0.0, now - before.looked_at), self._most_s)
         self._watches[number] = Watch(before.connected_s + passed, before.good_reads + 1, now)
         return self._watches[number]
 

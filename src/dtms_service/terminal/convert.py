@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dtms_service.domain.values import (
     Account,
@@ -144,10 +146,10 @@ def spec(row: Row) -> SymbolSpec:
     )
 
 
-def bars(rates: Any, offset: float) -> Bars:
-    """The rates array (60 bytes a row) as columns of our own."""
+def bars(rates: Any, offsets: Callable[[NDArray[np.int64]], NDArray[np.float64]]) -> Bars:
+    """The rates array (60 bytes a row) as columns of our own; ``offsets`` of the times that the broker shows."""
     return Bars(
-        time=_column(rates["time"] - int(offset), np.int64),
+        time=_column(rates["time"] - offsets(rates["time"]), np.int64),
         open=_column(rates["open"], np.float64),
         high=_column(rates["high"], np.float64),
         low=_column(rates["low"], np.float64),

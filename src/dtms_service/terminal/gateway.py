@@ -74,9 +74,14 @@ class Gateway:
         """Seconds by which the broker's clock is ahead of UTC, as measured; None where it was not."""
         return self._clock.measured
 
-    def assume_offset(self, ahead: float) -> None:
-        """Use an offset measured earlier until quotes can tell; it never overrules a measured or configured one."""
-        self._clock.assume(ahead)
+    @property
+    def broker_moves(self) -> Sequence[offset.Move]:
+        """Until when the broker's clock was seen how far ahead before it was moved (``offset.Move``), oldest first."""
+        return self._clock.moves
+
+    def assume_offset(self, ahead: float, moves: Sequence[offset.Move] = (), right_at: float | None = None) -> None:
+        """Use an offset and moves of an earlier life until quotes can tell; they overrule nothing measured."""
+        self._clock.assume(ahead, moves, right_at)
 
     async def connect(self) -> Outcome[Account]:
         """Start the child where needed, attach to the terminal, measure its clock.
@@ -114,7 +119,7 @@ class Gateway:
         info, terminal, held, *rest = read.value
         ahead = self._clock.ahead
         account = self._account(info, terminal)
-        positions = results.structures("positions_get", held, lambda row: convert.position(row, ahead))
+        positions = results.structures("positions_get", held, lambda row: convert.position(row, self._then(row)))
         if not isinstance(account, Done):
             return account
         if not isinstance(positions, Done):
@@ -136,7 +141,7 @@ class Gateway:
                 connected=bool(terminal.value["connected"]),
                 positions=positions.value,
                 ticks=quotes,
-                bars=_bars(needs, rest[len(needs.symbols) :], ahead),
+                bars=_bars(needs, rest[len(needs.symbols) :], self._clock),
             )
         )
 
@@ -165,7 +170,7 @@ class Gateway:
         prices then answer to the name that was asked for.
         """
         found = await self._symbols.learn(symbols)
-        if isinstance(found, Done):
+        if isinstance(found, Done) and found.value:
             await self._first_ticks(tuple(found.value))
         return found
 
@@ -262,7 +267,12 @@ class Gateway:
         read = await self._ask([asked])
         if not isinstance(read, Done):
             return read
-        return results.structures(asked.name, read.value[0], lambda row: as_value(row, self._clock.ahead))
+        return results.structures(asked.name, read.value[0], lambda row: as_value(row, self._then(row)))
+
+    def _then(self, row: Row) -> float:
+        """How far the broker's clock was ahead when it wrote this position, order or deal."""
+        written = row["time_setup"] if "time_setup" in row else row["time"]
+        return self._clock.ahead_then(written)
 
     def _account(self, info: Result, terminal: Result) -> Outcome[Account]:
         account, switches = results.structure("account_info", info), results.structure("terminal_info", terminal)
@@ -311,12 +321,12 @@ class Gateway:
         return Done(measured)
 
 
-def _bars(needs: Needs, read: Sequence[Result], ahead: float) -> dict[tuple[str, Timeframe], Bars]:
+def _bars(needs: Needs, read: Sequence[Result], clock: offset.BrokerClock) -> dict[tuple[str, Timeframe], Bars]:
     """The bars that were answered; a window that failed or cannot be understood is left out."""
     bars = {}
     for (symbol, frame, _), result in zip(needs.bars, read, strict=True):
         if result.value is not None:
-            made = results.understood("copy_rates_from_pos", convert.bars, result.value, ahead)
+            made = results.understood("copy_rates_from_pos", convert.bars, result.value, clock.aheads_then)
             if isinstance(made, Done):
                 bars[symbol, frame] = made.value
     return bars

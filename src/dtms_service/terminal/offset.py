@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dtms_service.domain.outcome import Unknown
 from dtms_service.domain.values import Tick
 
@@ -18,6 +21,10 @@ AGREEING = 2
 """Symbols that must say the same."""
 AGAIN_S = 60.0
 """Seconds between two attempts to confirm a stored offset: each reads every symbol the broker has."""
+REMEMBERED_S = 40 * 86_400
+"""Age at which a move of the broker's clock is forgotten: no bar in use is older."""
+Move = tuple[float, float]
+"""The last instant (UTC seconds) at which the broker's clock was seen as far ahead as the second number says."""
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +56,36 @@ class BrokerClock:
         self._doubted = False
         self._tried = float("-inf")
         self._seen: tuple[float, Mapping[str, Tick]] = (0.0, {})
+        self._right_at: float | None = None
+        self.moves: tuple[Move, ...] = ()
+        """Every known move, oldest first: what the broker wrote before one is in the clock of then."""
 
     @property
     def ahead(self) -> float:
         """Seconds by which the broker's wall clock is ahead of UTC; 0 until that is known."""
         return self._offset or 0.0
+
+    def ahead_then(self, server: float) -> float:
+        """Seconds by which it was ahead when it showed ``server``; of two instants that it showed so, the later.
+
+        For what is being timed: a position of the hour that came twice is taken for the younger.
+        """
+        ahead = self.ahead
+        for instant, before in reversed(self.moves):
+            if server - ahead > instant:
+                break
+            ahead = before
+        return ahead
+
+    def aheads_then(self, server: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The same for a column; of two instants, the earlier.
+
+        For bars: those of the hour that comes twice look old meanwhile, and nothing is decided on old bars.
+        """
+        ahead = np.full(len(server), self.ahead)
+        for instant, before in reversed(self.moves):
+            ahead[server - before <= instant] = before
+        return ahead
 
     @property
     def known(self) -> bool:
@@ -70,10 +102,14 @@ class BrokerClock:
         """True when a measurement is wanted."""
         return not self._configured and (self._offset is None or self._assumed or self._doubted)
 
-    def assume(self, ahead: float) -> None:
-        """Take over an offset stored earlier; it never overrules one that is configured or measured."""
+    def assume(self, ahead: float, moves: Sequence[Move] = (), right_at: float | None = None) -> None:
+        """Take over an offset and moves stored earlier; they never overrule what is configured or measured.
+
+        ``right_at``: when that offset was still right, UTC seconds.
+        """
         if self._offset is None:
             self._offset, self._assumed = ahead, True
+            self.moves, self._right_at = tuple(moves), right_at
 
     def read(self, quote_times: Sequence[float]) -> float | None:
         """Measure by the newest quotes (broker epoch seconds); None when they do not agree, and nothing changes."""
@@ -83,8 +119,17 @@ class BrokerClock:
             return None
         if self._offset != measured:
             log.warning("broker_offset", extra={"seconds": measured, "before": self._offset})
+            self._remember(measured)
         self._offset, self._assumed = measured, False
         return measured
+
+    def _remember(self, measured: float) -> None:
+        """What was written until the last look at which the old offset was right keeps it."""
+        if self._offset is None or self._right_at is None:
+            return
+        kept = [move for move in self.moves if self._now() - move[0] < REMEMBERED_S]
+        self.moves = (*kept, (self._right_at, self._offset))
+        self._right_at = None
 
     def moved(self, quotes: Mapping[str, Tick]) -> Unknown | None:
         """Unknown when a quote cannot be as old as it says: the broker's clock was moved, as for summer time.
@@ -105,6 +150,8 @@ class BrokerClock:
                 return self.doubt(
                     f"a new quote of {symbol} is {now - tick.time:.0f} s old: the broker's clock was moved"
                 )
+        if not self._assumed and any(now - tick.time <= FRESH_S for tick in quotes.values()):
+            self._right_at = now
         return None
 
     def doubt(self, detail: str) -> Unknown:
