@@ -162,3 +162,40 @@ async def test_a_reader_that_goes_on_reading_is_served_to_the_end(serving, autho
             assert piece, taken
             taken += len(piece)
         assert len(state.connections) == 1
+
+
+async def test_a_head_without_end_is_refused_at_64_kib(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(HEAD + (b"X-A: " + b"b" * 1017 + b"\r\n") * 1024)
+    answer = await read_to_end(reader)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b'"code":"payload_too_large"' in answer
+    writer.close()
+
+
+async def test_an_address_without_end_is_refused_too(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /dtms/trades?" + b"x" * (1 << 20))
+    assert (await read_to_end(reader)).startswith(b"HTTP/1.1 413 ")
+    writer.close()
+
+
+async def test_a_long_head_that_ends_is_answered(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A: " + b"b" * 40_000 + b"\r\n\r\n")
+    assert (await reader.readline()) == b"HTTP/1.1 200 OK\r\n"
+    writer.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "evil.example"])
+async def test_a_body_that_goes_on_after_its_answer_is_cut_off(serving, host, monkeypatch):
+    monkeypatch.setattr(Impatient, "deadline_s", 3600.0)
+    port, state = serving
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET /health/live HTTP/1.1\r\nHost: {host}\r\nContent-Length: {10**10}\r\n\r\n".encode())
+    assert (await reader.readline()).split()[1] in {b"200", b"421"}
+    async with asyncio.timeout(10):
+        while state.connections:
+            writer.write(b"x" * 4096)
+            await asyncio.sleep(0)
+    writer.close()
