@@ -19,7 +19,7 @@ from dtms_client.delivery import CRITICAL_S, Outbox, Round
 from dtms_client.errors import DtmsClientError
 from dtms_client.http import send
 from dtms_client.places import is_loopback
-from dtms_client.spool import entries
+from dtms_client.spool import any_waiting
 
 NEAR_CAP_S = 2.0
 FAR_CAP_S = 30.0
@@ -83,7 +83,7 @@ class Flusher:
             if known.outbox.on_unprotected is None and outbox.on_unprotected is not None:
                 known.outbox = outbox
         try:
-            waits = bool(entries(outbox.spool.folder))
+            waits = any_waiting(outbox.spool.folder)
         except OSError:
             waits = True  # the thread will say what is wrong
         if waits:
@@ -102,7 +102,7 @@ class Flusher:
         """At the end of the process: one short try, then say what stays behind (on disk, so not lost)."""
         until = self._clock.monotonic() + seconds
         for watched in list(self._watched.values()):
-            if not entries(watched.outbox.spool.folder):
+            if not any_waiting(watched.outbox.spool.folder):
                 continue
             drain(watched.outbox, until, self._clock)
             left = sum(1 for _ in watched.outbox.waiting())

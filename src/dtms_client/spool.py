@@ -33,7 +33,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,12 +142,25 @@ def entries(folder: Path, state: str = NEW) -> list[Entry]:
     return [Entry(folder / state / name) for name in names]
 
 
+def any_waiting(folder: Path) -> bool:
+    """Tell whether at least one registration waits, at a cost that does not grow with their number.
+
+    Raises ``OSError`` as `entries` does.
+    """
+    try:
+        with os.scandir(folder / NEW) as found:
+            return any(_is_item(entry.name) and entry.is_file(follow_symlinks=False) for entry in found)
+    except FileNotFoundError:
+        return False
+
+
 class Spool:
     """The writing side of one outbox folder."""
 
     def __init__(self, folder: Path, clock: Clock = CLOCK) -> None:
         self.folder = folder
         self._clock = clock
+        self._sizes: Mapping[str, int] = {}
 
     def write(self, body: Mapping[str, Any], url: str | None = None, state: str = NEW) -> Entry:
         """Store one registration (or announcement) durably, or find the same one already waiting.
@@ -198,10 +211,16 @@ class Spool:
         if len(names) >= FILES_MAX:
             raise OutboxFull(f"{self.folder} holds {len(names)} registrations, the most it may")
         if (len(names) + 1) * FILE_MAX > BYTES_MAX:  # below that, the sum cannot be too large: spare the stats
-            total = size + sum(_size(folder / name) for name in names)
+            total = size + self._bytes(folder, names)
             if total > BYTES_MAX:
                 raise OutboxFull(f"{self.folder} holds {total} bytes, more than {BYTES_MAX}")
         return None
+
+    def _bytes(self, folder: Path, names: Iterable[str]) -> int:
+        """What these files hold. They never change, so each is looked at once."""
+        known = self._sizes
+        self._sizes = {name: known[name] if name in known else _size(folder / name) for name in names}
+        return sum(self._sizes.values())
 
     def _commit(self, folder: Path, data: bytes, digest: str) -> Entry:
         handle, tmp = self._open_new(folder, digest)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from dtms_client import spool as module
 from dtms_client.errors import OutboxFull, OutboxUnavailable
-from dtms_client.spool import NEW, REJECTED, Damaged, Entry, Spool, entries
+from dtms_client.spool import NEW, REJECTED, Damaged, Entry, Spool, any_waiting, entries
 
 BODY = {"ticket": 7, "symbol": "EURUSD"}
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX file modes and links")
@@ -51,6 +51,19 @@ def test_entries_come_oldest_first_and_only_whole_files(tmp_path: Path, time: Tu
 def test_a_folder_that_does_not_exist_is_empty(tmp_path: Path) -> None:
     assert entries(tmp_path / "none") == []
     assert Spool(tmp_path / "none").sweep() == 0
+
+
+def test_whether_anything_waits_is_known_without_listing_all(tmp_path: Path) -> None:
+    assert not any_waiting(tmp_path / "nowhere")
+    spool = Spool(tmp_path)
+    entry = spool.write(BODY)
+    assert any_waiting(tmp_path)
+    entry.reject({"code": "no"})
+    (tmp_path / NEW / "half.tmp").write_text("")
+    assert not any_waiting(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        any_waiting(tmp_path / "file")
 
 
 def test_the_same_registration_waits_once(tmp_path: Path, time: Turned) -> None:
@@ -234,6 +247,23 @@ def test_the_bound_in_bytes_holds_too(tmp_path: Path, monkeypatch: pytest.Monkey
     outbox.write({"ticket": 1, "symbol": "x" * 400})
     with pytest.raises(OutboxFull):
         outbox.write({"ticket": 2, "symbol": "x" * 400})
+
+
+def test_a_file_is_measured_once_however_many_are_written_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[str] = []
+
+    def measured(path: Path) -> int:
+        looked_at.append(path.name)
+        return path.stat().st_size
+
+    monkeypatch.setattr(module, "_size", measured)
+    monkeypatch.setattr(module, "BYTES_MAX", 2 * module.FILE_MAX)
+    spool = Spool(tmp_path)
+    for ticket in range(20):
+        spool.write({"ticket": ticket})
+    assert len(looked_at) == len(set(looked_at)) == 19  # all but the last
 
 
 def test_a_registration_that_is_too_long_is_not_stored(tmp_path: Path) -> None:
