@@ -9,7 +9,7 @@ from drain import drained_by_client, drained_by_service
 
 pytestmark = pytest.mark.process
 
-COUNT = 300
+COUNT = 150
 LONGEST_S = 8.0
 """10,000 may take 60 s; a first look may be 2 s away, and a busy machine gets the rest."""
 
