@@ -141,6 +141,8 @@ JSON = {"Content-Type": "application/json"}
         (b'{"symbol": "\\ud800"}', "body"),
         (b'{"x": ' + b"[" * 5000 + b"]" * 5000 + b"}", "body"),
         (b'{"symbol": {"a": 1}}', "symbol"),
+        (b'{"entry_price": true}', "entry_price"),
+        (b'{"volume": "0.1"}', "volume"),
     ],
     ids=lambda value: repr(value)[:40],
 )
@@ -160,6 +162,15 @@ async def test_a_bad_body_is_422_by_field_and_changes_nothing(http, authority, b
 async def test_a_body_that_is_not_declared_as_json_is_415(http, method, path, kind):
     answer = await http.request(method, path, content=b"{}", headers={"Content-Type": kind} if kind else {})
     check(answer, 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("item", [b"0", b"[]", b'{"ticket": "7"}', b'{"ticket": true}', b'{"ticket": 1e30}'])
+async def test_a_hundred_thousand_items_are_refused_as_a_whole(http, authority, item):
+    answer = await http.post("/dtms/trades/batch", content=b'{"trades": [' + b"0," * 100_000 + b"0]}", headers=JSON)
+    check(answer, 422, "validation_failed")
+    alone = await http.post("/dtms/trades/batch", content=b'{"trades": [' + item + b"]}", headers=JSON)
+    assert alone.json()["results"][0]["status"] == 422
+    assert authority.asked == []
 
 
 async def test_old_enable_takes_no_plain_text(http):

@@ -8,6 +8,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
+from dtms_client.wire import Problem
 from dtms_service.api.protocol import PatientProtocol
 from dtms_service.domain.trade import Event
 
@@ -169,7 +170,8 @@ async def test_a_head_without_end_is_refused_at_64_kib(port):
     writer.write(HEAD + (b"X-A: " + b"b" * 1017 + b"\r\n") * 1024)
     answer = await read_to_end(reader)
     assert answer.startswith(b"HTTP/1.1 413 ")
-    assert b'"code":"payload_too_large"' in answer
+    told = Problem.model_validate_json(answer.partition(b"\r\n\r\n")[2])
+    assert (told.status, told.code, told.retryable) == (413, "payload_too_large", False)
     writer.close()
 
 

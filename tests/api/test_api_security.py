@@ -215,6 +215,7 @@ def test_a_host_is_a_name_and_nothing_else():
 
 
 PAGE = "http://localhost:8000"
+FORM = "application/x-www-form-urlencoded"
 
 
 @pytest.mark.parametrize(
@@ -239,6 +240,40 @@ async def test_pages_of_other_origins_are_refused_unless_configured(connect, hea
     assert answer.status_code == status
     if status == 403:
         assert answer.json()["code"] == "origin_not_allowed"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "body", "status"),
+    [
+        ("POST", "/dtms/trade/enable", {"Origin": "http://evil.example", "Content-Type": FORM}, b"ticket=7", 403),
+        ("POST", "/dtms/trade/enable", {"Origin": "null", "Content-Type": FORM}, b"ticket=7", 403),
+        ("POST", "/dtms/trade/enable", {"Sec-Fetch-Site": "cross-site", "Content-Type": FORM}, b"ticket=7", 403),
+        ("POST", "/dtms/control/flatten", {"Origin": "http://evil.example"}, b"{}", 403),
+        ("PUT", "/dtms/trades/7", {"Content-Type": "text/plain"}, b"{}", 415),
+        ("POST", "/dtms/control/halt", {"Content-Type": "text/plain"}, b"{}", 415),
+        ("POST", "/dtms/control/halt", {"Host": "rebound.example:8001"}, b"", 421),
+        ("POST", "/dtms/control/halt", {"Host": "0.0.0.0:8001"}, b"", 421),
+        ("GET", "/dtms/status", {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "iframe"}, b"", 403),
+        ("GET", "/dtms/events", {"Origin": "http://evil.example", "Accept": "text/event-stream"}, b"", 403),
+        ("GET", "/dtms/events", {"Origin": "http://evil.example", "Upgrade": "websocket"}, b"", 403),
+    ],
+)
+async def test_a_malicious_page_reaches_nothing(http, authority, method, path, headers, body, status):
+    answer = await http.request(method, path, headers=headers, content=body)
+    assert answer.status_code == status
+    assert authority.asked == []
+    assert authority.said == ()
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+async def test_a_token_counts_in_its_header_only(connect):
+    async with connect(tokens=TOKENS) as http:
+        for path in ("/dtms/status?token=operator", "/dtms/status?access_token=operator"):
+            assert (await http.get(path)).status_code == 401
+        for sent in ("operator", "Basic operator", "Bearer", "Bearer looker operator", "bearer  operator"):
+            good = (await http.get("/dtms/status", headers={"Authorization": sent})).status_code == 200
+            assert good is (sent == "bearer  operator")
+        assert (await http.get("/dtms/status", headers={"Cookie": "token=operator"})).status_code == 401
 
 
 async def test_a_configured_dashboard_may_read_answers_and_errors(connect):

@@ -19,7 +19,9 @@ _PROBLEM = to_json(
         "title": "The head of the request is too large",
         "status": 413,
         "detail": "request line and headers are longer than 65536 bytes together",
+        "instance": "",
         "code": "payload_too_large",
+        "request_id": "",
         "definite": True,
         "retryable": False,
     }
