@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
+import httpx
 import pytest
 from service import Service
 
@@ -84,6 +85,17 @@ def test_a_follower_of_a_killed_service_goes_on_where_it_was(service: Service) -
     stored = {event["sequence"] for events in histories for event in events}
     assert seen == sorted(set(seen))
     assert set(seen) == {number for number in stored if number <= seen[-1]}
+
+
+def test_the_running_service_counts_what_it_did_since_it_was_started_again(service: Service) -> None:
+    with Follower(service) as follower:
+        follower.until("event: phase")
+        text = httpx.get(f"{service.url}/metrics", trust_env=False).text
+    counted = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert counted['dtms_registrations_total{outcome="protected"}'] == "1"
+    assert (counted["dtms_ready"], counted["dtms_event_streams"], counted["dtms_protected_trades"]) == ("1", "1", "2")
+    assert int(counted["dtms_cycle_seconds_count"]) >= 2
+    assert 0 <= float(counted["dtms_event_loop_lag_seconds"]) < 30
 
 
 def test_twenty_open_streams_end_cleanly_and_do_not_hold_up_the_stop(service: Service) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Path
-from pydantic import BeforeValidator, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
@@ -36,7 +36,10 @@ def _digits(text: object) -> object:
 
 
 Ticket = Annotated[
-    int, BeforeValidator(_digits), Path(gt=0, le=TICKET_MAX, description="Ticket or identifier.", examples=[123456])
+    int,
+    Field(gt=0, le=TICKET_MAX),  # before the validator: behind it they would not be in the document
+    BeforeValidator(_digits),
+    Path(description="Ticket or identifier.", examples=[123456]),
 ]
 """A ticket in a path: digits only, 1 to 2^63-1; anything else is 422."""
 
