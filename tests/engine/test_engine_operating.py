@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from test_engine_hedging import NERVOUS, hedge_of, hedged, in_state, ours, posit
 
 from dtms_service.domain.control import Control, News, Verb
 from dtms_service.domain.errors import NotAccepting, NotInThisMode, RegistrationConflict
+from dtms_service.domain.policy import owe
 from dtms_service.domain.states import TradeState
-from dtms_service.domain.trade import Mode, Owner
+from dtms_service.domain.trade import Mode, ObligationKind, Owner
 
 DAY = 86_400
 QUARTER = DAY / 4
@@ -102,6 +104,18 @@ async def test_flatten_closes_what_is_ours_and_only_that_also_while_held_back(wo
     assert [world.trade(t).closed_reason for t in mine] == ["DTMS", "DTMS"]
     actions = await world.dtms.actions(ticket=mine[0], since=None, limit=5)
     assert (actions[-1].body["action_type"], actions[-1].body["reason"]) == ("close_all", "flatten")
+
+
+async def test_flatten_closes_what_was_to_be_closed_anyway_and_had_to_wait_for_the_end_of_a_halt(world: World) -> None:
+    (trade,) = await world.protect(1)
+    owed = owe(trade, ObligationKind.CLOSE_ALL, "recovery_over", world.dtms.now(), Mode.PROTECT, NERVOUS)
+    await order(world, Verb.HALT)
+    await world.dtms._record.write(trades=[replace(trade, obligations=(owed,))])
+    await world.advance(60)
+    assert not world.trade(trade.ticket).state.final
+    assert (await order(world, Verb.FLATTEN)).tickets == (trade.ticket,)
+    await world.advance(60)
+    assert world.trade(trade.ticket).state is TradeState.CLOSED
 
 
 async def test_flatten_in_observe_mode_is_refused(tmp_path: Path) -> None:

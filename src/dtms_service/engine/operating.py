@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dtms_service.domain import control, ownership
+from dtms_service.domain import control, effects, ownership
 from dtms_service.domain.control import FLATTEN, News, Standing, Verb
 from dtms_service.domain.errors import RegistrationConflict
 from dtms_service.domain.hedging import HANDED_OVER, closing_of_hedge
@@ -82,10 +82,18 @@ class Operating:
             why = control.not_flattened(trade, force=force)
             if why is not None:
                 refused.append((trade.ticket, why))
-            elif not any(o.kind is ObligationKind.CLOSE_ALL and o.status.live for o in trade.obligations):
-                wanted = owe(trade, ObligationKind.CLOSE_ALL, FLATTEN, now, self._mode, self._parameters)
-                closing.append(replace(trade, obligations=(*trade.obligations, wanted)))
+            else:
+                closing.append(self._closed(trade, now))
         return closing, refused
+
+    def _closed(self, trade: Trade, now: float) -> Trade:
+        """The trade with everything to be closed because of ``flatten``: what is owed for less may have to wait."""
+        owed = [o for o in trade.obligations if o.kind is ObligationKind.CLOSE_ALL and o.status.live]
+        if not owed:
+            wanted = owe(trade, ObligationKind.CLOSE_ALL, FLATTEN, now, self._mode, self._parameters)
+            return replace(trade, obligations=(*trade.obligations, wanted))
+        at_once = replace(owed[0], reason=FLATTEN, next_try_at=min(owed[0].next_try_at, now))
+        return effects.with_obligation(trade, owed[0], at_once)
 
     async def announce(self, news: Sequence[News], *, by: str) -> Standing:
         """Replace the announced news by these."""
