@@ -262,6 +262,28 @@ class TestTransitions:
             (K.BREAKEVEN, 5),
         ]
 
+    def test_a_recovery_that_is_over_without_a_score_is_told_once_and_decided_by_the_first_score(self):
+        # R7: no score, no close.
+        gap = Missing("gap")
+        parts = dict.fromkeys(("structure", "vwap", "momentum", "ema", "candle"), gap)
+
+        def after(what: Trade, now: float, **seen):
+            view = replace(market(now), **seen) if seen else market(now, **SINKS)
+            return decide(what, scene(BUY, 1.1, now=now, view=view), Mode.PROTECT, P)
+
+        recovering = trade(BUY, state=RECOVERING, episode=4, recovery_left_s=1800.0, risk=0.005)
+        early = after(recovering, T0 + 1805.0 - 300, **parts)
+        assert early.events == ()
+        over = after(early.trade, NOW, **parts)
+        assert (over.trade.state, due(over.trade)) == (RECOVERING, [])
+        assert [(event.kind, event.body["code"]) for event in over.events] == [("alert", "recovery_unscored")]
+        again = after(over.trade, NOW + 900, **parts)
+        assert (again.trade.state, again.events) == (RECOVERING, ())
+        thin = after(recovering, NOW, structure=gap, ema=gap)
+        assert [event.kind for event in thin.events] == ["alert"]
+        scored = after(again.trade, NOW + 1800)
+        assert due(scored.trade) == [K.CLOSE_ALL]
+
     def test_two_evaluations_on_one_m5_bar_are_one_confirmation(self):
         # The M15 bar may arrive one read later than the M5 bar that ended with it.
         bad = trade(BUY, state=L2, deep_m15=T0 + 1800, deep_m5=T0 + 3300, confirmations=1, episode=2, risk=0.005)
