@@ -8,6 +8,7 @@ import pytest
 from engine_world import World, open_world
 
 from dtms_service.domain import magic
+from dtms_service.domain.admission import Registration
 from dtms_service.domain.alerts import Alert
 from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import Owner
@@ -149,3 +150,21 @@ async def test_a_caller_that_lives_registers_its_own_position(world: World) -> N
     await world.advance(60)
     assert world.trade(ticket).source == "bot"
     assert codes(world, ticket) == []
+
+
+async def test_one_that_was_seen_before_its_registration_came_is_not_told(world: World) -> None:
+    ticket = await world.open(magic=0)
+    await world.advance(30)
+    assert world.dtms.book.positions[ticket].ticket == ticket
+    assert world.dtms.alerting.open == {}
+    await world.register(ticket)
+    await world.advance(120)
+    assert codes(world, ticket) == []
+
+
+async def test_what_somebody_registered_meanwhile_is_not_adopted_over(world: World) -> None:
+    (trade,) = await world.protect()
+    announced = Registration(ticket=trade.ticket, strategy_type="trend", source="late")
+    await world.dtms._registrar.adopt([announced, Registration(ticket=999)])
+    assert world.trade(trade.ticket) == trade
+    assert codes(world, trade.ticket) == []
