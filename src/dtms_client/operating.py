@@ -7,7 +7,6 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from dtms_client.calls import Call, Reply
-from dtms_client.wire import TRADES
 
 CONTROL = "/dtms/control"
 ALERTS = "/dtms/alerts"
@@ -20,11 +19,6 @@ def order(verb: str, *, reason: str, by: str, force: bool = False) -> Call[dict[
     """
     body = to_json({"reason": reason, "by": by, "force": force})
     return Call("POST", f"{CONTROL}/{verb}", _having("control"), body, repeatable=verb != "flatten")
-
-
-def release(ticket: int, *, reason: str, by: str) -> Call[dict[str, Any]]:
-    """Hand a trade to ``manual`` for good (R28); ``unwinding`` in the answer: our hedge is being closed first."""
-    return Call("DELETE", f"{TRADES}/{ticket}", _having("trade"), query=(("reason", reason), ("by", by)))
 
 
 def alerts(*, unacknowledged: bool, limit: int) -> Call[dict[str, Any]]:

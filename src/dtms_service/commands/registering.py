@@ -8,7 +8,6 @@ import httpx
 import typer
 from rich.text import Text
 
-from dtms_client import operating
 from dtms_client.delivery import Registration
 from dtms_service import demo as demonstration
 from dtms_service.app.leaving import FAILED, Exit
@@ -45,9 +44,11 @@ def register(  # noqa: PLR0913 - one argument for each option
 def release(ticket: Ticket, *, reason: Reason = "", by: By = None, as_json: Json = False) -> None:
     """Hand a trade to manual for good: DTMS closes its hedge and then leaves the position alone."""
     with connected() as client:
-        done = client.call(operating.release(ticket, reason=reason, by=person(by)))
-    hedge = "; its hedge is being closed first" if done.get("unwinding") else ""
-    show(done, lambda _: Text(f"{ticket} is released to manual for good{hedge}"), as_json=as_json)
+        done = client.release(ticket, reason=reason, by=person(by))
+    hedge = "; its hedge is being closed first" if done.unwinding else ""
+    show(
+        done.model_dump(mode="json"), lambda _: Text(f"{ticket} is released to manual for good{hedge}"), as_json=as_json
+    )
 
 
 @application.command()
