@@ -130,6 +130,39 @@ async def test_a_manager_asks_before_it_changes_a_stop(
     assert (other.json()["allowed"], other.json()["reason"]) == (False, "universal_manager owns this position")
 
 
+@pytest.mark.parametrize("name", ["", "nobody"])
+async def test_a_trade_goes_to_nobody_by_an_empty_or_unknown_name(
+    http: httpx.AsyncClient, authority: Any, trade_of: Callable[..., Any], name
+):
+    authority.holds(trade_of(7, owner=Owner.UNIVERSAL_MANAGER))
+    answer = await http.put("/dtms/trades/7/owner", json={"owner": name, "by": "bot"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")
+    assert [error["field"] for error in answer.json()["errors"]] == ["owner"]
+    assert authority.said == ()
+
+
+@pytest.mark.parametrize("name", ["", "nobody"])
+async def test_who_asks_without_a_name_is_not_taken_for_dtms(
+    http: httpx.AsyncClient, authority: Any, trade_of: Callable[..., Any], name
+):
+    authority.holds(trade_of(7))
+    answer = await http.get(f"/dtms/trades/7/may-modify?manager={name}")
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")
+    assert [error["field"] for error in answer.json()["errors"]] == ["manager"]
+
+
+async def test_the_document_offers_no_empty_name_where_somebody_must_be_named(http: httpx.AsyncClient):
+    document = (await http.get("/openapi.json")).json()
+    asked = document["paths"]["/dtms/trades/{ticket}/may-modify"]["get"]["parameters"]
+    manager = next(one["schema"] for one in asked if one["name"] == "manager")
+    body = document["paths"]["/dtms/trades/{ticket}/owner"]["put"]["requestBody"]["content"]["application/json"]
+    owner = body["schema"]["properties"]["owner"]
+    for schema in (manager, owner):
+        assert schema["minLength"] == 1
+        assert "universal_manager" in schema["enum"]
+        assert "" not in schema["enum"]
+
+
 async def test_a_thousand_news_fit_in_one_announcement(http: httpx.AsyncClient):
     news = {"begins": "2026-01-09T13:25:00Z", "ends": "2026-01-09T13:45:00Z", "title": "US payrolls " * 10}
     answer = await http.put("/dtms/news", json={"news": [news] * 1000})

@@ -28,7 +28,6 @@ from dtms_service.domain.errors import (
     StorageFailed,
     TradeNotFound,
 )
-from dtms_service.domain.trade import Owner
 from dtms_service.engine.authority import Authority
 from dtms_service.engine.operating import HandedOver
 
@@ -67,7 +66,7 @@ class AnnouncementIn(_Body):
 class OwnerIn(_Body):
     """Body of ``PUT /dtms/trades/{ticket}/owner``; ``owner`` in any spelling (R30)."""
 
-    owner: str = Field(max_length=64, json_schema_extra=convert.OWNERS)
+    owner: str = Field(min_length=1, max_length=64, json_schema_extra=convert.NAMED_OWNERS)
     reason: str = Field(default="", max_length=500)
     by: str = Field(default="", max_length=64)
 
@@ -199,7 +198,7 @@ def ownership_routes(authority: Authority) -> APIRouter:
     async def owner(ticket: Ticket, request: Request) -> Response:
         """Between ``dtms``, ``universal_manager``, ``intelligent_exits`` and ``manual``; journalled."""
         wanted = parse(_OWNER, await read(request))
-        to = convert.owner(wanted.owner) or Owner.DTMS
+        to = convert.named_owner(wanted.owner, "owner")
         trade = find(authority, ticket)
         return handed(await authority.hand_over(trade, to, reason=wanted.reason, by=wanted.by))
 
@@ -218,10 +217,11 @@ def ownership_routes(authority: Authority) -> APIRouter:
         manager: Annotated[
             str,
             Query(
+                min_length=1,
                 max_length=64,
                 description="Who asks, in any spelling.",
                 examples=["universal_manager"],
-                json_schema_extra=convert.OWNERS,
+                json_schema_extra=convert.NAMED_OWNERS,
             ),
         ],
         action: Annotated[str, Query(max_length=64, description="What it wants to do.", examples=["trail_stop"])] = "",
@@ -229,7 +229,7 @@ def ownership_routes(authority: Authority) -> APIRouter:
         """Asked right before each change: the answer holds for now only (R25)."""
         del action  # every change of a position has the same rule today
         trade = find(authority, ticket)
-        asking = convert.owner(manager) or Owner.DTMS
+        asking = convert.named_owner(manager, "manager")
         allowed, why, defensive = authority.may_modify(trade, asking)
         body = {"allowed": allowed, "reason": why, "owner": trade.owner.value, "state": trade.state.value}
         return answer({**body, "defensive": defensive})

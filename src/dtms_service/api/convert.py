@@ -38,17 +38,22 @@ def iso_or_none(time: float | None) -> str | None:
 
 
 OWNERS: JsonDict = {"enum": [*sorted(OWNER_NAMES)]}
-"""Every spelling of an owner, for the API's document."""
+"""Every spelling of an owner, for the API's document; the empty one claims nothing."""
+NAMED_OWNERS: JsonDict = {"enum": [*sorted(filter(None, OWNER_NAMES))]}
+"""The same where somebody must be named: nobody is handed a trade, or asks for one, by leaving the name out."""
 
 
 def owner(name: str | None) -> Owner | None:
     """The owner a caller names in any spelling of R30; ``""`` and None claim nothing. Raises `Invalid` for others."""
-    if not name:
-        return None
-    known = OWNER_NAMES.get(name)
+    return named_owner(name, "managed_by") if name else None
+
+
+def named_owner(name: str, field: str) -> Owner:
+    """The owner that ``field`` names in any spelling of R30. Raises `Invalid` for others, and for an empty name."""
+    known = OWNER_NAMES.get(name) if name else None
     if known is None:
         expected = "one of " + ", ".join(sorted(n for n in OWNER_NAMES if n))
-        raise Invalid(f"managed_by: {expected}", errors=[{"field": "managed_by", "expected": expected}])
+        raise Invalid(f"{field}: {expected}", errors=[{"field": field, "expected": expected}])
     return known
 
 
