@@ -63,6 +63,30 @@ async def test_cycles_lie_on_the_grid_of_the_engine_clock(world: World) -> None:
     assert world.dtms.counts.last_cycle_at % 30 == 0
 
 
+async def test_what_is_told_as_the_next_cycle_is_when_it_comes(world: World) -> None:
+    await world.advance(7)
+    told = world.dtms.counts.next_cycle_at
+    assert told is not None
+    assert told > world.dtms.now()
+    assert told % 30 == 0
+    before = world.dtms.counts.cycles
+    await world.dtms.advance(seconds=None, until=told - 1)
+    assert world.dtms.counts.cycles == before
+    await world.dtms.advance(seconds=None, until=told)
+    assert world.dtms.counts.cycles == before + 1
+    assert world.dtms.counts.next_cycle_at == told + 30
+
+
+async def test_after_a_failed_read_the_next_cycle_is_told_too(world: World) -> None:
+    await world.simulator.set_fault({"kind": "disconnected", "count": 1})
+    told = world.dtms.counts.next_cycle_at
+    assert told is not None
+    await world.dtms.advance(seconds=None, until=told)
+    assert world.dtms.counts.last_cycle_at is not None
+    assert world.dtms.counts.last_cycle_at < told
+    assert world.dtms.counts.next_cycle_at == told + 30
+
+
 async def test_a_cycle_repeated_at_the_same_instant_changes_nothing(world: World) -> None:
     await world.protect(2)
     await world.advance(3600)

@@ -396,6 +396,7 @@ class Dtms:
             self.meters.cycles_failed += 1
             self.readiness.terminal(Reason(result.code or "unread", result.detail))
             log.warning("cycle_incomplete", extra={"code": result.code, "detail": result.detail})
+            self._counts = replace(counts, next_cycle_at=self._due())
             return
         self.meters.cycles.add(took)
         self.readiness.account = result.account
@@ -417,6 +418,7 @@ class Dtms:
             actions=counts.actions + result.orders,
             transitions=counts.transitions + result.transitions,
             last_cycle_at=now,
+            next_cycle_at=self._due(),
             last_fast=dict.fromkeys(watched, now),
             last_deep={t: at for t, at in {**counts.last_deep, **evaluated}.items() if t in watched},
         )
