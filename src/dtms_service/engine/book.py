@@ -5,6 +5,7 @@ Every read of the current state comes from here.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -13,6 +14,9 @@ from dtms_service.domain.alerts import Alert
 from dtms_service.domain.trade import Event, Intent, Trade
 from dtms_service.domain.values import Account, Position, Tick
 from dtms_service.domain.view import MarketView
+
+ENDED_KEPT = 1_000
+"""Trades that are over and still in the book; a start loads as many. The ledger has them all."""
 
 _EMPTY: Mapping[int, int] = MappingProxyType({})
 
@@ -66,9 +70,34 @@ class Book:
                 identifiers[trade.identifier] = trade.trade_id
             for ticket in trade.former_tickets:
                 formers[ticket] = trade.trade_id
+        for trade in self._too_old(trades, watched):
+            del trades[trade.trade_id]
+            _forget(tickets, trade.trade_id, [trade.ticket])
+            _forget(identifiers, trade.trade_id, [] if trade.identifier is None else [trade.identifier])
+            _forget(formers, trade.trade_id, trade.former_tickets)
         return replace(
             self, trades=trades, watched=watched, by_ticket=tickets, by_identifier=identifiers, by_former=formers
         )
+
+    def _too_old(self, trades: Mapping[int, Trade], watched: Mapping[int, Trade]) -> list[Trade]:
+        """The longest ended ones above `ENDED_KEPT`, none of which waits for the outcome of an order."""
+        many = len(trades) - len(watched) - ENDED_KEPT
+        if many <= 0:
+            return []
+        waiting = {intent.trade_id for intent in self.intents.values()}
+        over = [trade for number, trade in trades.items() if number not in watched and number not in waiting]
+        return heapq.nsmallest(many, over, key=_ended_at)
+
+
+def _ended_at(trade: Trade) -> tuple[float, int]:
+    """A position that is registered long after its end has just come into the book."""
+    return (max(trade.registered_at, trade.closed_at or 0.0), trade.trade_id)
+
+
+def _forget(index: dict[int, int], trade_id: int, numbers: Iterable[int]) -> None:
+    for number in numbers:
+        if index.get(number) == trade_id:
+            del index[number]
 
 
 def _watched(trade: Trade) -> bool:
