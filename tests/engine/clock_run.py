@@ -6,6 +6,8 @@ from summer time, and markets are closed over weekends. What is true is the mark
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -64,6 +66,8 @@ POSITIONS = 9
 M5_S, SLACK_S = 300.0, 2.0
 """Open time is counted in closed M5 bars (R40); half a look."""
 ON_S = 3600.0
+TURNS, START_S = 50, 60.0
+"""Turns of the loop that a start gets before the market moves on, and by how much."""
 LEAST_S = 0.01
 """What floats of 1.7e9 can still tell apart."""
 LATE_S = 2 * 900.0
@@ -333,7 +337,7 @@ async def run(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(terms, "ServerClock", server_that_moves(moves, setting.europe))
         world = await _started(folder, setting, timers, clock)
-        service = Run(world, machine, timers, random.Random(setting.seed), moves, setting.cycle_s * 2.5, begin)
+        service = Run(world, machine, timers, random.Random(setting.seed), moves, setting.cycle_s * 2.5, machine.market)
         while service.jumps.total() < setting.jumps:
             await service.fill()
             await service.disturb()
@@ -345,6 +349,7 @@ async def run(
                 await service.sleep(setting.off_s)
                 await service.world.close()
                 service.world, rested = await _started(folder, setting, timers, clock), True
+                service.cycled = machine.market
         await service.world.close()
     return timers, service.jumps
 
@@ -370,5 +375,14 @@ async def _started(folder: Path, setting: Setting, timers: Timers, clock: Callab
         return sequence
 
     world.ledger.commit = watched  # type: ignore[method-assign]  # the eye of this test
-    await world.dtms.start()
+    starting = asyncio.create_task(world.dtms.start())
+    for turn in itertools.count(1):
+        if starting.done():
+            break
+        await asyncio.sleep(0)
+        if turn % TURNS == 0:  # it waits for quotes that tell the broker's clock
+            assert turn < TURNS * 1_000, "the service does not start"
+            machine.market = await world.simulator.advance(machine.market + START_S)
+    await starting
+    timers.disturbed = machine.market
     return world
