@@ -55,8 +55,14 @@ class AsyncDtmsClient(Client):
     ) -> AsyncIterator[Opening[Awaitable[Registration]]]:
         """Announce on disk that an order may go out; see `DtmsClient.protecting`. Costs the loop one fsync."""
         shared = {"strategy_type": strategy_type, "managed_by": managed_by, "source": source}
-        with announced(self.outbox, symbol, magic, shared) as on_disk:
-            yield Opening(self.register, {**shared, "symbol": symbol}, announced=on_disk)
+        with announced(self.outbox, symbol, magic, shared) as said:
+
+            async def register(ticket: object, trade_data: object, **fields: Any) -> Registration:
+                done = await self.register(ticket, trade_data, **fields)
+                said.settle()
+                return done
+
+            yield Opening(register, {**shared, "symbol": symbol}, announced=said.on_disk)
 
     async def release(self, ticket: int, *, reason: str = "", by: str | None = None) -> HandedOverOut:
         """Hand a trade to people for good (R28). Raises `NotFound`, `Conflict`."""

@@ -7,8 +7,9 @@
         trade.opened(result.order, result)                          # registered, or on disk
                                                                     # the announcement is withdrawn
 
-A block that ends by an exception leaves its announcement: whether the order went out is not known. An announcement that
-cannot be stored is logged and breaks nothing: the order still goes out, and the registration after it is what counts.
+The announcement stands for one position: the first ``opened()`` that succeeds settles it. A block that ends by an
+exception before that leaves it: whether the order went out is not known. An announcement that cannot be stored is
+logged and breaks nothing: the order still goes out, and the registration after it is what counts.
 """
 
 from __future__ import annotations
@@ -43,25 +44,44 @@ class Opening(Generic[R]):
         """False: the announcement could not be stored; the log says why."""
 
     def opened(self, ticket: object, trade_data: object = None, **fields: Any) -> R:
-        """Register the position that came of it; as ``register``, and may be called for each of several."""
+        """Register the position that came of it, which settles the announcement; as ``register``.
+
+        May be called for each of several.
+        """
         return self._register(ticket, trade_data, **{**self._shared, **fields})
 
 
+class Said:
+    """An announcement; ``on_disk`` until it is settled, or never when it could not be stored."""
+
+    def __init__(self, outbox: Outbox, entry: Entry | None) -> None:
+        self._outbox = outbox
+        self._entry = entry
+
+    @property
+    def on_disk(self) -> bool:
+        """True while the service would find the position if this program died."""
+        return self._entry is not None
+
+    def settle(self) -> None:
+        """It is known what became of it: withdraw it. Once more is fine."""
+        entry, self._entry = self._entry, None
+        self._outbox.remove(entry)
+
+
 @contextmanager
-def announced(outbox: Outbox, symbol: str, magic: int, fields: Mapping[str, Any]) -> Iterator[bool]:
-    """Keep an announcement while the block runs; the value says whether it is on disk. Raises `Invalid`."""
-    said = _announcement(symbol, magic, fields)
-    entry = _stored(outbox, said)
+def announced(outbox: Outbox, symbol: str, magic: int, fields: Mapping[str, Any]) -> Iterator[Said]:
+    """Keep an announcement while the block runs, or until it is settled. Raises `Invalid`."""
+    said = Said(outbox, _stored(outbox, _announcement(symbol, magic, fields)))
     try:
-        yield entry is not None
+        yield said
     except BaseException:
-        if entry is not None:
+        if said.on_disk:
             _log.warning(
                 "%s, magic %s: left announced, because it is not known whether an order went out", symbol, magic
             )
         raise
-    if entry is not None:
-        outbox.remove(entry)
+    said.settle()
 
 
 def _announcement(symbol: str, magic: int, fields: Mapping[str, Any]) -> AnnouncementIn:

@@ -71,8 +71,14 @@ class DtmsClient(Client):
         those of the registration. Raises `Invalid` for a magic that is not positive.
         """
         shared = {"strategy_type": strategy_type, "managed_by": managed_by, "source": source}
-        with announced(self.outbox, symbol, magic, shared) as on_disk:
-            yield Opening(self.register, {**shared, "symbol": symbol}, announced=on_disk)
+        with announced(self.outbox, symbol, magic, shared) as said:
+
+            def register(ticket: object, trade_data: object, **fields: Any) -> Registration:
+                done = self.register(ticket, trade_data, **fields)
+                said.settle()
+                return done
+
+            yield Opening(register, {**shared, "symbol": symbol}, announced=said.on_disk)
 
     def release(self, ticket: int, *, reason: str = "", by: str | None = None) -> HandedOverOut:
         """Hand a trade to people for good (R28). Raises `NotFound`, `Conflict`."""

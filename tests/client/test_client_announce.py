@@ -88,6 +88,16 @@ def test_an_exception_leaves_it_because_the_order_may_be_out(
     assert "not known whether an order went out" in caplog.text
 
 
+def test_a_registration_settles_it_whatever_happens_in_the_block_afterwards(
+    trade: Trade, dtms: FakeDtms, outbox_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dtms.refusals[6] = (409, "registration_conflict")
+    with pytest.raises(Conflict):
+        trade(dtms, [5, 6])
+    assert bodies(outbox_dir) == []
+    assert "left announced" not in caplog.text
+
+
 def test_a_registration_that_is_refused_leaves_it(trade: Trade, dtms: FakeDtms, outbox_dir: Path) -> None:
     dtms.refusals[5] = (409, "registration_conflict")
     with pytest.raises(Conflict):

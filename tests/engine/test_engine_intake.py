@@ -10,8 +10,8 @@ import pytest
 from engine_world import World, open_world
 
 from dtms_client.spool import ANNOUNCED, REJECTED, Spool, entries
-from dtms_service.app.announcing import KEPT_S
-from dtms_service.app.ingest import OLD_S, take_in
+from dtms_service.app.announcing import KEPT_S, Folder
+from dtms_service.app.ingest import OLD_S, Intake, take_in
 from dtms_service.domain.errors import NotAccepting
 from dtms_service.domain.trade import Owner
 
@@ -25,8 +25,12 @@ class Caller:
         self.world = world
         self.folder = folder
         self.later_s = 0.0
-        self._told: set[Path] = set()
         self._spool = Spool(folder)
+        self.starts_anew()
+
+    def starts_anew(self, speed: float | None = None) -> None:
+        """The service forgets what it has seen of the folder."""
+        self._intake = Intake(self.world.dtms, Folder(self.folder), PORT, speed)
 
     def announce(self, symbol: str, magic: int, url: str | None = None, **fields: Any) -> None:
         body = {"symbol": symbol, "magic": magic, "process": 1, "unique": "1-1", **fields}
@@ -40,7 +44,8 @@ class Caller:
         return oldest.created_wall + self.later_s
 
     async def look(self, wall: Callable[[], float] | None = None) -> None:
-        await take_in(self.world.dtms, [self.folder], PORT, wall or self.now, self._told)
+        self._intake.wall = wall or self.now
+        await take_in(self.world.dtms, [self._intake])
 
 
 @pytest.fixture
@@ -64,6 +69,47 @@ async def test_a_caller_that_dies_between_order_and_registration_loses_nothing(w
     assert (trade.owner, trade.source) == (Owner.UNIVERSAL_MANAGER, "bot")
     await caller.look()
     assert entries(caller.folder, ANNOUNCED) == []
+
+
+async def test_what_was_open_when_it_was_announced_stays_as_it_is(world: World, caller: Caller) -> None:
+    old = await world.open(magic=770)
+    await caller.look(lambda: 0.0)
+    await world.advance(3600)
+    await caller.look(lambda: 0.0)
+    caller.announce("EURUSD", 770)
+    await caller.look()
+    await world.advance(60)
+    assert world.dtms.book.find(old) is None
+    new = await world.open(magic=770)
+    await world.advance(60)
+    assert world.dtms.book.find(new) is not None
+    assert world.dtms.book.find(old) is None
+
+
+async def test_what_opened_between_the_announcement_and_its_reading_came_of_it_however_far_the_date_moved(
+    world: World, caller: Caller
+) -> None:
+    await caller.look(lambda: 0.0)
+    caller.announce("EURUSD", 770)
+    ticket = await world.open(magic=770)
+    await world.advance(600)
+    await caller.look()
+    await world.advance(30)
+    assert world.dtms.book.find(ticket) is not None
+
+
+async def test_a_file_that_a_start_finds_is_dated_by_its_age_at_the_speed_of_the_engine_clock(
+    world: World, caller: Caller
+) -> None:
+    caller.announce("EURUSD", 770)
+    written = entries(caller.folder, ANNOUNCED)[0].load().created_wall
+    dates = []
+    for speed in (1.0, 60.0, None):
+        caller.starts_anew(speed)
+        await caller.look(lambda: written + 100)
+        (said,) = world.dtms.unmanaged.announcements
+        dates.append(round(world.dtms.now() - said.after))
+    assert dates == [100, 6000, 0]  # of a stepped clock only its begin is known, and nobody has stepped it yet
 
 
 async def test_a_withdrawn_announcement_counts_no_more(world: World, caller: Caller) -> None:

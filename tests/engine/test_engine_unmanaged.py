@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from engine_world import World, open_world
@@ -12,7 +13,7 @@ from dtms_service.domain.admission import Registration
 from dtms_service.domain.alerts import Alert
 from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import Owner
-from dtms_service.domain.unmanaged import GRACE_S, Announcement, Policy
+from dtms_service.domain.unmanaged import APART_S, GRACE_S, Announcement, Policy
 
 
 def codes(world: World, ticket: int) -> list[str]:
@@ -120,20 +121,24 @@ async def test_a_rejected_ticket_that_appears_later_is_unmanaged_and_can_be_adop
     await world.close()
 
 
+def said(world: World, symbol: str = "EURUSD", magic_number: int = 770, name: str = "a", **wanted: Any) -> Announcement:
+    """Announced now."""
+    return Announcement(name=name, symbol=symbol, magic=magic_number, after=world.dtms.now(), **wanted)
+
+
 async def test_an_announced_order_whose_caller_died_is_registered_as_the_caller_wanted(world: World) -> None:
-    said = Announcement(name="a", symbol="EURUSD", magic=770, strategy_type="trend", source="bot")
-    world.dtms.unmanaged.announcements = (said,)
+    world.dtms.unmanaged.announcements = (said(world, strategy_type="trend", source="bot"),)
     ticket, other = await world.open(magic=770), await world.open(magic=771)
     await world.advance(60)
     trade = world.trade(ticket)
     assert (trade.owner, trade.strategy_type, trade.source) == (Owner.UNIVERSAL_MANAGER, "trend", "bot")
-    assert world.dtms.unmanaged.used == {"a"}
+    assert world.dtms.unmanaged.used == ("a",)
     assert codes(world, ticket) == ["unmanaged_adopted"]
     assert codes(world, other) == ["unmanaged_position"]
 
 
 async def test_an_announcement_stands_for_one_position_of_its_symbol(world: World) -> None:
-    world.dtms.unmanaged.announcements = (Announcement(name="a", symbol="XAUUSD", magic=770),)
+    world.dtms.unmanaged.announcements = (said(world, "XAUUSD"),)
     wrong = await world.open("EURUSD", magic=770)
     first = await world.open("XAUUSD", magic=770)
     second = await world.open("XAUUSD", magic=770)
@@ -142,8 +147,74 @@ async def test_an_announcement_stands_for_one_position_of_its_symbol(world: Worl
     assert [world.dtms.book.find(ticket) for ticket in (wrong, second)] == [None, None]
 
 
+async def test_an_announcement_is_never_of_a_position_that_was_open_before_it(world: World) -> None:
+    old = await world.open(magic=770)
+    await world.advance(3 * 86_400)
+    world.dtms.unmanaged.announcements = (said(world),)
+    await world.advance(60)
+    assert world.dtms.book.find(old) is None
+    new = await world.open(magic=770)
+    await world.advance(60)
+    assert world.dtms.book.find(old) is None
+    assert world.trade(new).source == "announced"
+
+
+async def test_one_that_was_open_before_a_restart_is_told_from_the_announced_one_by_its_time(tmp_path: Path) -> None:
+    world = await open_world(tmp_path)
+    old = await world.open(magic=770)
+    await world.advance(3600)
+    announced = said(world)
+    await world.close()
+    world = await open_world(tmp_path)
+    world.dtms.unmanaged.announcements = (announced,)
+    await world.advance(60)
+    assert world.dtms.book.find(old) is None
+    new = await world.open(magic=770)
+    await world.advance(60)
+    assert world.trade(new).source == "announced"
+    await world.close()
+
+
+async def test_one_that_was_seen_before_the_announcement_is_never_meant_however_young(world: World) -> None:
+    old = await world.open(magic=770)
+    await world.advance(APART_S * 3 / 4)
+    world.dtms.unmanaged.announcements = (said(world),)
+    await world.advance(60)
+    assert world.dtms.book.find(old) is None
+
+
+async def test_of_two_that_a_clock_a_little_wrong_allows_the_one_opened_after_it_is_meant(tmp_path: Path) -> None:
+    world = await open_world(tmp_path)
+    old = await world.open(magic=770)
+    await world.advance(APART_S - 1)
+    announced = said(world)
+    new = await world.open(magic=770)
+    await world.close()
+    world = await open_world(tmp_path)
+    world.dtms.unmanaged.announcements = (announced,)
+    await world.advance(60)
+    assert (world.dtms.book.find(old), world.trade(new).source) == (None, "announced")
+    await world.close()
+
+
+async def test_an_announcement_that_was_used_is_used_in_the_next_life_too(tmp_path: Path) -> None:
+    world = await open_world(tmp_path)
+    announced = said(world)
+    world.dtms.unmanaged.announcements = (announced,)
+    await world.open(magic=770)
+    await world.advance(60)
+    await world.close()
+    world = await open_world(tmp_path)
+    world.dtms.unmanaged.announcements = (announced,)  # its file was not removed
+    second = await world.open(magic=770)
+    await world.advance(60)
+    assert world.dtms.book.find(second) is None
+    assert world.dtms.unmanaged.used == ("a",)
+    await world.close()
+
+
 async def test_a_caller_that_lives_registers_its_own_position(world: World) -> None:
-    world.dtms.unmanaged.announcements = (Announcement(name="a", symbol="EURUSD", magic=770),)
+    world.dtms.unmanaged.announcements = (said(world),)
     ticket = await world.open(magic=770)
     await world.advance(10)
     await world.register(ticket, source="bot")
@@ -165,6 +236,6 @@ async def test_one_that_was_seen_before_its_registration_came_is_not_told(world:
 async def test_what_somebody_registered_meanwhile_is_not_adopted_over(world: World) -> None:
     (trade,) = await world.protect()
     announced = Registration(ticket=trade.ticket, strategy_type="trend", source="late")
-    await world.dtms._registrar.adopt([announced, Registration(ticket=999)])
+    await world.dtms._registrar.adopt([announced, Registration(ticket=999)], {})
     assert world.trade(trade.ticket) == trade
     assert codes(world, trade.ticket) == []

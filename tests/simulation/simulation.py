@@ -36,7 +36,8 @@ from dtms_client.clock import Clock
 from dtms_client.spool import entries
 from dtms_service.api.app import make_app
 from dtms_service.api.doors import Access
-from dtms_service.app.ingest import ingest
+from dtms_service.app.announcing import Folder
+from dtms_service.app.ingest import Intake, ingest
 from dtms_service.domain.control import Control
 from dtms_service.domain.errors import DtmsError, Invalid, StorageBusy, StorageFailed
 from dtms_service.domain.outcome import Outcome
@@ -145,7 +146,8 @@ class Simulation(Storm):
                 access=Access(new_id=map("made-{}".format, itertools.count(1)).__next__),
             )
             self.network.up(httpx.ASGITransport(app=app, client=("127.0.0.1", 5000)), self.life)
-            self.life.begin(ingest(self.world.dtms, [self.folder / "outbox"], PORT))
+            intake = Intake(self.world.dtms, Folder(self.folder / "outbox"), PORT, 1.0)
+            self.life.begin(ingest(self.world.dtms, [intake]))
             try:
                 await self.life.while_alive(self.world.dtms.start())
             except (Died, StorageFailed):

@@ -27,13 +27,14 @@ def registration(body: Mapping[str, Any]) -> Registration:
     return converted(item.ticket, item)
 
 
-def announcement(name: str, body: Mapping[str, Any]) -> Announcement:
-    """An announcement out of what a client stored in file ``name``. Raises `Invalid`."""
+def announcement(name: str, body: Mapping[str, Any], after: float) -> Announcement:
+    """An announcement out of what a client stored in file ``name`` later than ``after``. Raises `Invalid`."""
     said = parse(_SAID, to_json(body))
     return Announcement(
         name=name,
         symbol=printable("symbol", said.symbol),
         magic=said.magic,
+        after=after,
         strategy_type=printable("strategy_type", said.strategy_type or "") or None,
         managed_by=owner(said.managed_by),
         source=printable("source", said.source or "") or None,

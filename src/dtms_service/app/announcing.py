@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from dtms_client.spool import ANNOUNCED, Damaged, entries
@@ -22,36 +24,69 @@ KEPT_S = 7 * 86_400.0
 _NOTHING = {"code": "nothing_came_of_it", "detail": "no position with this magic and symbol appeared in seven days"}
 
 
-def read(folder: Path, port: int, used: Collection[str], now: float) -> list[Announcement]:
-    """The announcements in one folder that are meant for this service, oldest first.
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One instant on both clocks: the machine's, by which clients date their files, and the engine's.
 
-    Those named in ``used`` have become registered positions, and are removed. ``now`` is the machine's clock. Raises
-    ``OSError``.
+    ``speed``: engine seconds per real second, None on a stepped clock. ``started_at``: when the engine began, on its
+    clock.
     """
-    found = []
-    for entry in entries(folder, ANNOUNCED):
-        name = entry.path.name
-        if name in used:
-            entry.remove()
-            log.info("announcement_settled", extra={"file": str(entry.path)})
-            continue
-        try:
-            item = entry.load()
-            if item.url is not None and not is_here(item.url, port):
+
+    wall: float
+    engine: float
+    speed: float | None
+    started_at: float
+
+    def engine_time(self, wall: float) -> float:
+        """When that was, by the engine's clock. A stepped one may have leapt since: of it only its begin is sure."""
+        if self.speed is None:
+            return self.started_at
+        return self.engine - (self.wall - wall) * self.speed
+
+
+@dataclass(slots=True)
+class Folder:
+    """The announcements of one folder, and what was seen of them: ``after`` by name, as in `Announcement`."""
+
+    path: Path
+    _looked_at: float | None = None
+    _after: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+    def read(self, port: int, used: Collection[str], now: Moment) -> list[Announcement]:
+        """The announcements that are meant for this service, oldest first. ``now`` was read before the call.
+
+        Those named in ``used`` have become registered positions, and are removed. Raises ``OSError``.
+        """
+        found, after = [], {}
+        for entry in entries(self.path, ANNOUNCED):
+            name = entry.path.name
+            if name in used:
+                entry.remove()
+                log.info("announcement_settled", extra={"file": str(entry.path)})
                 continue
-            if now - item.created_wall > KEPT_S:
-                entry.reject(
-                    {"code": "nothing_came_of_it", "detail": "no position with this magic and symbol appeared"}
-                )
-                log.warning("announcement_set_aside", extra={"file": str(entry.path)})
+            try:
+                item = entry.load()
+                if item.url is not None and not is_here(item.url, port):
+                    continue
+                if now.wall - item.created_wall > KEPT_S:
+                    entry.reject(_NOTHING)
+                    log.warning("announcement_set_aside", extra={"file": str(entry.path)})
+                    continue
+                after[name] = self._said_after(name, item.created_wall, now)
+                found.append(spooled.announcement(name, item.body, after[name]))
+            except FileNotFoundError:  # its own client withdrew it meanwhile
                 continue
-            found.append(spooled.announcement(name, item.body))
-        except FileNotFoundError:  # its own client withdrew it meanwhile
-            continue
-        except (Damaged, Invalid) as error:
-            entry.reject({"code": "damaged", "detail": str(error)})
-            log.warning("announcement_damaged", extra={"file": str(entry.path), "why": str(error)})
-    return found
+            except (Damaged, Invalid) as error:
+                entry.reject({"code": "damaged", "detail": str(error)})
+                log.warning("announcement_damaged", extra={"file": str(entry.path), "why": str(error)})
+        self._looked_at, self._after = now.engine, after
+        return found
+
+    def _said_after(self, name: str, created_wall: float, now: Moment) -> float:
+        """What was not there at the last look was said after it; what a start finds is dated by the machine's clock."""
+        if name in self._after:
+            return self._after[name]
+        return now.engine_time(created_wall) if self._looked_at is None else self._looked_at
 
 
 def is_here(url: str, port: int) -> bool:

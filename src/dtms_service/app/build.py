@@ -128,6 +128,11 @@ def clock_of(settings: Settings) -> Clock:
     return SteppedClock() if factor is None else FactorClock(factor)
 
 
+def speed_of(settings: Settings) -> float | None:
+    """Engine seconds per real second; None on a stepped clock."""
+    return settings.simulator.factor if settings.terminal.kind == "simulated" else 1.0
+
+
 def access_of(settings: Settings) -> Access:
     """Who may reach the API."""
     api = settings.api

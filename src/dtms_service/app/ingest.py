@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dtms_client.spool import Damaged, Entry, entries
 from dtms_service.api import spooled
-from dtms_service.app import announcing
-from dtms_service.app.announcing import is_here
+from dtms_service.app.announcing import Folder, Moment, is_here
 from dtms_service.clock import SystemClock
 from dtms_service.domain.admission import Registration
 from dtms_service.domain.errors import DtmsError, Invalid, NotAccepting, StorageBusy
@@ -29,52 +29,71 @@ OLD_S = 120.0
 OLD = "spool_old"
 
 
-async def ingest(authority: Authority, folders: Sequence[Path], port: int) -> None:
-    """Empty ``folders`` every two seconds, for ever. Raises ``StorageFailed``."""
-    wall, told = SystemClock().now, set[Path]()
+async def ingest(authority: Authority, intakes: Sequence[Intake]) -> None:
+    """Empty the folders every two seconds, for ever. Raises ``StorageFailed``."""
     while True:
-        await take_in(authority, folders, port, wall, told)
+        await take_in(authority, intakes)
         await asyncio.sleep(EVERY_S)
 
 
-async def take_in(
-    authority: Authority, folders: Sequence[Path], port: int, wall: Callable[[], float], told: set[Path]
-) -> None:
-    """One look: what callers announced, what they registered, and whether something waits too long.
+async def take_in(authority: Authority, intakes: Sequence[Intake]) -> None:
+    """One look at every folder. Raises ``StorageFailed``."""
+    for intake in intakes:
+        await intake.look()
+    authority.unmanaged.announcements = [said for intake in intakes for said in intake.said]
 
-    ``wall`` is the machine's clock, by which clients date their files; ``told`` remembers the folders that people were
-    told of. Raises ``StorageFailed``.
+
+@dataclass(slots=True)
+class Intake:
+    """The looks at one folder; ``said`` is what callers have announced there.
+
+    ``port`` is this service's; ``wall`` the machine's clock, by which clients date their files; ``speed`` that of the
+    engine's clock, as in `Moment`.
     """
-    announcements: list[Announcement] = []
-    for folder in folders:
+
+    authority: Authority
+    folder: Folder
+    port: int
+    speed: float | None
+    wall: Callable[[], float] = field(default_factory=lambda: SystemClock().now)
+    said: Sequence[Announcement] = ()
+    _told: bool = field(default=False, init=False)
+
+    async def look(self) -> None:
+        """One look: what callers announced, what they registered, and whether something waits too long.
+
+        Raises ``StorageFailed``.
+        """
+        authority, path = self.authority, self.folder.path
         try:
-            announcements += await asyncio.to_thread(announcing.read, folder, port, authority.unmanaged.used, wall())
-            while authority.report().accepting and await _emptied(authority, folder, port) == AT_ONCE:
+            report = authority.report()
+            if report.account is not None:  # before that, the engine's clock may not show the simulator's date (R35)
+                now = Moment(self.wall(), authority.now(), self.speed, authority.counts.started_at)
+                self.said = await asyncio.to_thread(self.folder.read, self.port, authority.unmanaged.used, now)
+            while authority.report().accepting and await _emptied(authority, path, self.port) == AT_ONCE:
                 continue
-            waits = await asyncio.to_thread(_waits_since, folder, port)
+            waits = await asyncio.to_thread(_waits_since, path, self.port)
         except OSError as error:  # the files stay; taking one in twice changes nothing
-            log.warning("spool_unusable", extra={"folder": str(folder), "why": str(error)})
-            continue
-        await _tell(authority, folder, None if waits is None else wall() - waits, told)
-    authority.unmanaged.announcements = announcements
-
-
-async def _tell(authority: Authority, folder: Path, age_s: float | None, told: set[Path]) -> None:
-    """The alert about a registration that is not taken in, once; and its end."""
-    about, alerting = str(folder), authority.alerting
-    try:
-        if age_s is not None and age_s > OLD_S:
-            if folder not in told:
-                log.error("spool_old", extra={"folder": about, "age_s": round(age_s)})
-                detail = f"a registration in {folder} waits for {age_s:.0f} s; the log says why it is not taken in"
-                await alerting.tell(OLD, detail, about=about)
-                told.add(folder)
+            log.warning("spool_unusable", extra={"folder": str(path), "why": str(error)})
             return
-        told.discard(folder)
-        if alerting.standing(OLD, about):
-            await alerting.tell_over(OLD, f"nothing in {folder} waits any more", about=about)
-    except (NotAccepting, StorageBusy) as error:
-        log.warning("alert_not_stored", extra={"code": OLD, "why": error.detail})
+        await self._tell(None if waits is None else self.wall() - waits)
+
+    async def _tell(self, age_s: float | None) -> None:
+        """The alert about a registration that is not taken in, once; and its end."""
+        about, alerting = str(self.folder.path), self.authority.alerting
+        try:
+            if age_s is not None and age_s > OLD_S:
+                if not self._told:
+                    log.error("spool_old", extra={"folder": about, "age_s": round(age_s)})
+                    detail = f"a registration in {about} waits for {age_s:.0f} s; the log says why it is not taken in"
+                    await alerting.tell(OLD, detail, about=about)
+                    self._told = True
+                return
+            self._told = False
+            if alerting.standing(OLD, about):
+                await alerting.tell_over(OLD, f"nothing in {about} waits any more", about=about)
+        except (NotAccepting, StorageBusy) as error:
+            log.warning("alert_not_stored", extra={"code": OLD, "why": error.detail})
 
 
 def _waits_since(folder: Path, port: int) -> float | None:

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dtms_service import logs
-from dtms_service.app.build import Parts, build, web
-from dtms_service.app.ingest import ingest
+from dtms_service.app.announcing import Folder
+from dtms_service.app.build import Parts, build, speed_of, web
+from dtms_service.app.ingest import Intake, ingest
 from dtms_service.app.lag import LoopLag
 from dtms_service.app.leaving import DONE, FAILED, MISCONFIGURED, STORAGE_FAILED, Exit
 from dtms_service.app.locks import state_lock
@@ -82,9 +83,11 @@ async def _live(
     parts: Parts, settings: Settings, plan: Plan, ending: asyncio.Event, serving: asyncio.Task[None]
 ) -> None:
     """Start and watch until a signal, a failure, or the end of the HTTP server."""
+    speed = speed_of(settings)
+    intakes = [Intake(parts.engine, Folder(path), settings.api.port, speed) for path in settings.spool.folders]
     tasks = [
         asyncio.create_task(_watch(parts, plan), name="engine"),
-        asyncio.create_task(ingest(parts.engine, settings.spool.folders, settings.api.port), name="spool"),
+        asyncio.create_task(ingest(parts.engine, intakes), name="spool"),
         asyncio.create_task(_watch_ledger(parts.look_at_ledger), name="ledger"),
         asyncio.create_task(ending.wait(), name="signal"),
         *(

@@ -6,7 +6,7 @@ became is registered as the caller wanted, also when the caller died in between.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -18,6 +18,11 @@ from dtms_service.domain.values import Position
 GRACE_S = 20.0
 """Seconds that a position may be seen without its registration, engine clock: it is just being opened. With two looks
 30 s apart an alert comes within 60 s of the opening."""
+APART_S = 60.0
+"""Seconds by which the broker's clock may differ from the machine's: so far a fresh quote may be off, too."""
+NEAR_S = 5.0
+"""Within so many seconds the two clocks are usually equal: of several positions, those that were opened later than this
+before the announcement come first."""
 
 
 class Policy(StrEnum):
@@ -33,29 +38,43 @@ class Policy(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announcement:
-    """An order that a caller said may go out. ``name`` tells announcements apart."""
+    """An order that a caller said may go out. ``name`` tells announcements apart.
+
+    ``after``: an instant shortly before it was said, engine clock; what was open then did not come of it.
+    """
 
     name: str
     symbol: str
     magic: int
+    after: float
     strategy_type: str | None = None
     managed_by: Owner | None = None
     source: str | None = None
 
 
 def announced(
-    announcements: Sequence[Announcement], positions: Iterable[Position]
+    announcements: Sequence[Announcement], positions: Iterable[Position], seen: Mapping[int, float]
 ) -> tuple[tuple[Position, Announcement], ...]:
-    """Which position came of which announcement: same magic and symbol, the oldest of each first, one of one."""
-    waiting = list(announcements)
+    """Which position came of which announcement: same magic and symbol, opened after it, one of one, oldest first.
+
+    ``seen``: identifier -> engine time at which a position was first seen.
+    """
+    left = sorted(positions, key=lambda each: (each.time, each.identifier))
     found = []
-    for position in sorted(positions, key=lambda each: (each.time, each.identifier)):
-        fits = (a for a in waiting if a.magic == position.magic and same_symbol(a.symbol, position.symbol))
-        announcement = next(fits, None)
-        if announcement is not None:
-            waiting.remove(announcement)
+    for announcement in sorted(announcements, key=lambda each: (each.after, each.name)):
+        fits = [position for position in left if _came_of(position, announcement, seen[position.identifier])]
+        if fits:
+            position = min(fits, key=lambda each: each.time < announcement.after - NEAR_S)  # the first of equals
+            left.remove(position)
             found.append((position, announcement))
     return tuple(found)
+
+
+def _came_of(position: Position, announcement: Announcement, first_seen: float) -> bool:
+    """A position that was seen before is older for certain; one first seen later is judged by the broker's clock."""
+    if position.magic != announcement.magic or not same_symbol(announcement.symbol, position.symbol):
+        return False
+    return first_seen >= announcement.after and position.time >= announcement.after - APART_S
 
 
 def registration(position: Position, policy: Policy, announcement: Announcement | None = None) -> Registration:

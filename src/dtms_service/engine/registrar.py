@@ -116,10 +116,11 @@ class Registrar:
             answers = [answer if answer is not None else next(admitted) for answer in answers]
         return [answer for answer in answers if answer is not None]
 
-    async def adopt(self, registrations: Sequence[Registration]) -> None:
+    async def adopt(self, registrations: Sequence[Registration], facts: Mapping[str, str]) -> None:
         """Register positions of the last good snapshot that nobody registered; the terminal is not asked (R49).
 
-        What somebody registered meanwhile stays as it is. Raises ``StorageBusy``, ``StorageFailed``.
+        What somebody registered meanwhile stays as it is. ``facts`` are stored in the same transaction. Raises
+        ``StorageBusy``, ``StorageFailed``.
         """
         async with self._turn:
             book = self._record.book
@@ -137,7 +138,7 @@ class Registrar:
                 adopted = self._one(wanted, entries).trade
                 detail = f"{adopted.side} {adopted.symbol} is registered for {adopted.owner.value}: {wanted.source}"
                 entries.events.append(alert(adopted, entries.now, "unmanaged_adopted", detail))
-            await self._record.write(trades=list(entries.trades.values()), events=entries.events)
+            await self._record.write(trades=list(entries.trades.values()), events=entries.events, facts=facts)
         if entries.trades:
             self._admitted()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -15,6 +16,10 @@ from dtms_service.engine.record import Record
 from dtms_service.engine.registrar import Registrar
 
 CODE = "unmanaged_position"
+USED = "announcements_used"
+"""Fact: names of announcements whose position is registered, as JSON. Their files may outlive this process."""
+USED_KEPT = 1000
+"""A file is removed within seconds of its use; so many are never left."""
 
 
 def unmanaged(book: Book) -> tuple[Position, ...]:
@@ -30,17 +35,24 @@ def _registered(book: Book, position: Position) -> bool:
 
 
 class Unmanaged:
-    """What the engine does about them after each completed cycle. Memory only: a restart gives the grace anew."""
+    """What the engine does about them after each completed cycle.
+
+    Which announcements became positions is stored with the positions; the rest is memory: a restart gives the grace
+    anew.
+    """
 
     def __init__(self, record: Record, registrar: Registrar, policy: Policy) -> None:
         self.policy = policy
         self.announcements: Sequence[Announcement] = ()
         """Newest reading of what callers announced; given by whoever can read it."""
-        self.used: frozenset[str] = frozenset()
-        """Names of announcements whose position is registered."""
         self._record = record
         self._registrar = registrar
         self._since: Mapping[int, float] = MappingProxyType({})
+
+    @property
+    def used(self) -> Sequence[str]:
+        """Names of announcements whose position is registered, oldest first."""
+        return tuple(json.loads(self._record.facts.get(USED, "[]")))
 
     def since(self, position: Position) -> float | None:
         """When it was first seen like this, engine clock."""
@@ -51,12 +63,14 @@ class Unmanaged:
         found = [p for p in unmanaged(self._record.book) if not magic.ours(p.magic)]  # ours have an alert of their own
         self._since = {p.identifier: self._since.get(p.identifier, now) for p in found}
         ripe = [p for p in found if now - self._since[p.identifier] >= GRACE_S]
-        waiting = [a for a in self.announcements if a.name not in self.used]
-        said = {p.identifier: a for p, a in announced(waiting, found)}
+        used = self.used
+        waiting = [a for a in self.announcements if a.name not in used]
+        said = {p.identifier: a for p, a in announced(waiting, found, self._since)}
         wanted = [(p, said.get(p.identifier)) for p in ripe if p.identifier in said or self.policy is not Policy.ALERT]
         if wanted:
-            await self._registrar.adopt([registration(p, self.policy, a) for p, a in wanted])
-            self.used |= {a.name for _, a in wanted if a is not None}
+            became = [a.name for _, a in wanted if a is not None]
+            facts = {USED: json.dumps([*used, *became][-USED_KEPT:])} if became else {}
+            await self._registrar.adopt([registration(p, self.policy, a) for p, a in wanted], facts)
         left = [p for p in found if not _registered(self._record.book, p)]
         events = [*self._new(ripe, left, now), *self._gone(left, now)]
         if events:
