@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from dtms_service.domain import effects, levels, reconcile
 from dtms_service.domain.broker_events import transition_event
-from dtms_service.domain.control import goes_on
+from dtms_service.domain.control import Control, goes_on
 from dtms_service.domain.orders import ClosePosition, Fill, ModifyStops, Order
 from dtms_service.domain.outcome import Done, Outcome
 from dtms_service.domain.parameters import Parameters
@@ -75,7 +75,7 @@ class Actor:
             index += 1
             if obligation.status is not ObligationStatus.DUE or obligation.next_try_at > scene.now:
                 continue
-            if scene.held_back and not goes_on(trade, obligation):
+            if self._held_back(trade, obligation, scene):
                 continue
             answer = plan(trade, obligation, scene, 0, self._parameters)
             if isinstance(answer, Send) and (wait := self._terminal.wait_of(answer.order)) > 0:
@@ -88,6 +88,8 @@ class Actor:
                 if renewed is None:
                     break  # decided on what is not so any more: the next cycle looks anew
                 scene = renewed
+                if self._held_back(trade, obligation, scene):
+                    continue  # ordered during that read
                 answer = plan(trade, obligation, scene, 0, self._parameters)
             if not isinstance(answer, Send):
                 shelved = shelve(trade, obligation, answer, scene.now, self._mode, self._parameters)
@@ -98,6 +100,11 @@ class Actor:
             if done and _goes_on(trade.obligations[index - 1], scene):
                 index -= 1  # the next piece, or the position after its hedge
         return Acted(trade, pending, orders)
+
+    def _held_back(self, trade: Trade, obligation: Obligation, scene: Scene) -> bool:
+        """Paused or halted, by now if not when the trade was decided on: an order to stop waits for no cycle."""
+        held = scene.held_back or self._record.standing.control is not Control.RUNNING
+        return held and not goes_on(trade, obligation)
 
     def _settled(self, trade: Trade) -> bool:
         """No order of this trade waits for its outcome (C-23), not even one whose handling broke off."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,7 +42,11 @@ class HandedOver:
 
 
 class Operating:
-    """Carries out orders between two cycles. ``act`` asks for a cycle at once."""
+    """Carries out orders. ``act`` asks for a cycle at once.
+
+    The standing changes also while a cycle runs: what it has not sent yet then obeys it. Trades change between two
+    cycles only.
+    """
 
     def __init__(
         self, *, record: Record, clock: Clock, mode: Mode, parameters: Parameters, act: Callable[[], None]
@@ -55,8 +60,11 @@ class Operating:
         self._told: set[tuple[int, int]] = set()
 
     async def order(self, verb: Verb, *, reason: str, by: str, force: bool = False) -> Ordered:
-        """Do it. Raises ``NotInThisMode`` for what may not be ordered now, and what the ledger raises."""
-        async with self._record.lock:
+        """Do it. Raises ``NotInThisMode`` for what may not be ordered now, and what the ledger raises.
+
+        Only ``flatten`` waits for the cycle that runs, because it gives trades something to do.
+        """
+        async with self._record.lock if verb is Verb.FLATTEN else nullcontext(), self._record.ordering:
             now, before = self._clock.now(), self._record.standing
             reached = control.after(before.control, verb, self._mode)
             standing = replace(before, control=reached, reason=reason, by=by, since=now)
@@ -97,7 +105,7 @@ class Operating:
 
     async def announce(self, news: Sequence[News], *, by: str) -> Standing:
         """Replace the announced news by these."""
-        async with self._record.lock:
+        async with self._record.ordering:
             now = self._clock.now()
             standing = replace(self._record.standing, news=tuple(sorted(news, key=lambda each: each.begins)))
             event = _event(now, None, "news_announced", count=len(news), by=by)

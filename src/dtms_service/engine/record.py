@@ -58,6 +58,8 @@ class Record:
         """Held by whoever makes a new value of an alert out of the last one."""
         self.lock = asyncio.Lock()
         """Held by a cycle, and by whoever else changes a trade that exists; new trades need no lock."""
+        self.ordering = asyncio.Lock()
+        """Held by whoever makes a new standing out of the last one; taken after ``lock`` where both are needed."""
 
     async def load(self) -> None:
         """Fill the book from the ledger. Raises ``StorageFailed``."""
