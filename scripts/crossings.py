@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -23,6 +22,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+
+import market_data
 
 from dtms_service.domain import signals
 from dtms_service.domain.parameters import Parameters
@@ -224,8 +227,8 @@ def main() -> int:
     options.add_argument("--out", type=Path, help="also write the figures there, as JSON")
     options.add_argument("--generated", action="store_true", help="only the generated year")
     told = options.parse_args()
-    folder = Path(os.environ.get("DTMS_MARKET_DATA") or ROOT.parent / "shared" / "data") / "bars"
-    paths = [] if told.generated else sorted(folder.glob("*.csv.gz"))
+    folder = None if told.generated else market_data.folder()
+    paths = sorted((folder / "bars").glob("*.csv.gz")) if folder is not None else []
     if not paths and not told.generated:
         print("no real bars: neither DTMS_MARKET_DATA nor shared data beside the checkout", file=sys.stderr)
     rows = [row for path in paths for row in figures(recorded(path), Parameters())]

@@ -191,3 +191,38 @@ def test_no_file_names_a_machine_or_a_package_index() -> None:
     text = {path: path.read_bytes().decode("utf-8", "replace") for path in files if path.suffix != ".pyc"}
     found = [f"{path.relative_to(ROOT)}: {hit.group()}" for path, body in text.items() if (hit := banned.search(body))]
     assert found == []
+
+
+def test_one_module_knows_where_real_bars_are() -> None:
+    asking = [
+        path.relative_to(ROOT).as_posix()
+        for path in PYTHON
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call)
+        and "environ.get" in ast.unparse(node.func)
+        and "'DTMS_MARKET_DATA'" in map(ast.unparse, node.args)
+    ]
+    assert asking == ["tests/support/market_data.py"]
+
+
+NOT_IMPORTED = {
+    "tzdata": "zoneinfo reads it on Windows",
+    "aiosqlite": "the ledger's URL names it",
+    "sniffio": "httpcore imports it on every lock",
+}
+IMPORTED_AS = {"TA-Lib": "talib", "pydantic-settings": "pydantic_settings"}
+
+
+def test_every_dependency_is_imported_by_a_source_file_and_has_its_row() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    asked = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    names = [re.split(r"[^\w-]", one)[0] for one in asked]
+    sources = "\n".join(path.read_text("utf-8") for path in SOURCES)
+    page = (ROOT / "docs" / "explanation" / "dependencies.md").read_text("utf-8")
+    assert [
+        one
+        for one in names
+        if one not in NOT_IMPORTED
+        and not re.search(rf"(?:import|from) {IMPORTED_AS.get(one, one)}\b|\"{one}\"", sources)
+    ] == []
+    assert [one for one in names if not re.search(rf"^\|[^|]*\b{re.escape(one)}\b", page, re.MULTILINE)] == []

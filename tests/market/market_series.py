@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
-import pytest
+from market_data import bar_file
 
 from dtms_service.domain.values import Execution, SymbolSpec, Timeframe, TradeMode
 from dtms_service.market.bars import Bars, aggregate, read_bar_file
@@ -73,14 +71,5 @@ def picked(bars: Bars, rows: object) -> Bars:
     return Bars(*(getattr(bars, column)[rows] for column in Bars.__slots__))
 
 
-def shared(name: str) -> Path:
-    """A file of the shared data, or a loud skip (R51)."""
-    root = Path(os.environ.get("DTMS_MARKET_DATA") or Path(__file__).parents[3] / "shared" / "data")
-    path = root / name
-    if not path.exists():
-        pytest.skip(f"no market data: {name} is not under DTMS_MARKET_DATA or beside the checkout")
-    return path
-
-
 def real_m5(name: str) -> Bars:
-    return aggregate(read_bar_file(shared(f"bars/{name}")).bars, 300)
+    return aggregate(read_bar_file(bar_file(name)).bars, 300)

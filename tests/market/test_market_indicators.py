@@ -4,7 +4,8 @@ import csv
 
 import numpy as np
 import pytest
-from market_series import golden, shared
+from market_data import market_file
+from market_series import golden
 
 from dtms_service.market import indicators
 
@@ -41,7 +42,7 @@ def test_the_golden_bollinger_band_uses_the_population_deviation():
 
 
 def test_another_librarys_daily_bars_give_the_same_values():
-    with shared("answers/golden/skender_default_daily.csv").open() as file:
+    with market_file("answers/golden/skender_default_daily.csv").open() as file:
         rows = list(csv.DictReader(file))
 
     def column(name):

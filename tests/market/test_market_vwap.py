@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from market_series import at, golden, picked, shared, walk
+from market_data import market_file
+from market_series import at, golden, picked, walk
 
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.view import Missing
@@ -26,7 +27,7 @@ def test_the_golden_vwap_of_bars_900_to_999():
 
 
 def test_another_librarys_intraday_vwap_is_the_same():
-    with shared("answers/golden/skender_intraday_vwap.csv").open() as file:
+    with market_file("answers/golden/skender_intraday_vwap.csv").open() as file:
         rows = list(csv.DictReader(file))
 
     def column(name):

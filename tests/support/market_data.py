@@ -17,10 +17,15 @@ def folder() -> Path | None:
     return next((path for path in candidates if path.is_dir()), None)
 
 
-def bar_file(name: str) -> Path:
-    """The file, or a skip that says what is missing."""
-    found = folder()
-    path = found / "bars" / name if found is not None else None
+def market_file(name: str) -> Path:
+    """The file or folder of that name in it, or a skip that says what is missing."""
+    data = folder()
+    path = data / name if data is not None else None
     if path is None or not path.exists():
-        pytest.skip(f"no real bars: {name} is neither under DTMS_MARKET_DATA nor beside the checkout")
+        pytest.skip(f"no market data: {name} is neither under DTMS_MARKET_DATA nor beside the checkout")
     return path
+
+
+def bar_file(name: str) -> Path:
+    """The bar file, or a skip that says what is missing."""
+    return market_file(f"bars/{name}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from market_data import folder
+from market_data import market_file
 from simulated_kit import HEADER, START, flat, iso, write_bars
 
 from dtms_service.market.bars import Bars, aggregate, read_bar_file
@@ -98,16 +98,6 @@ def test_longer_bars_take_first_open_last_close_extremes_and_sums() -> None:
     assert longer.spread.tolist() == [3, 4, 5]
 
 
-def answers() -> Path:
-    found = folder()
-    path = found / "answers" / "bar_aggregation" if found is not None else None
-    if path is None or not path.is_dir():
-        pytest.skip(
-            "no reference answers: answers/bar_aggregation is neither under DTMS_MARKET_DATA nor beside the checkout"
-        )
-    return path
-
-
 def as_bars(rows: list[list[float]]) -> Bars:
     columns = np.array(rows)
     zero = np.zeros(len(rows), dtype=np.int64)
@@ -120,8 +110,10 @@ CASES = [("m1_to_m30", 1800), ("m1_to_h1", 3600), ("m1_to_d1", 86400), ("h1_to_d
 @pytest.mark.market_data
 @pytest.mark.parametrize(("case", "seconds"), CASES)
 def test_longer_bars_equal_those_of_another_program(case: str, seconds: int) -> None:
-    expected: dict[str, Any] = json.loads((answers() / "expected_cases.json").read_text())[case]
-    rows = json.loads((answers() / f"{expected['input']}.json").read_text())
+    expected: dict[str, Any] = json.loads((market_file("answers/bar_aggregation") / "expected_cases.json").read_text())[
+        case
+    ]
+    rows = json.loads((market_file("answers/bar_aggregation") / f"{expected['input']}.json").read_text())
     # That program's ``ignoreFlats`` leaves out bars without volume: its source fills a closed market with them.
     longer = aggregate(as_bars([row for row in rows if row and row[5] > 0]), seconds)
     wanted = as_bars([row for row in expected["expected"] if row])
@@ -136,7 +128,11 @@ def test_longer_bars_equal_those_of_another_program(case: str, seconds: int) -> 
 def test_longer_bars_of_two_days_of_bitcoin_equal_those_of_another_program(minutes: int, seconds: int) -> None:
     def load(name: str) -> Bars:
         rows = json.loads(
-            gzip.decompress((answers() / "cli" / f"btcusd-{name}-bid-2023-02-19-2023-02-20.json.gz").read_bytes())
+            gzip.decompress(
+                (
+                    market_file("answers/bar_aggregation") / "cli" / f"btcusd-{name}-bid-2023-02-19-2023-02-20.json.gz"
+                ).read_bytes()
+            )
         )
         return as_bars([[row[key] for key in ("timestamp", "open", "high", "low", "close")] + [0.0] for row in rows])
 
