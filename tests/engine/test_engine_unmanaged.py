@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +240,50 @@ async def test_what_somebody_registered_meanwhile_is_not_adopted_over(world: Wor
     await world.dtms._registrar.adopt([announced, Registration(ticket=999)], {})
     assert world.trade(trade.ticket) == trade
     assert codes(world, trade.ticket) == []
+
+
+@pytest.mark.parametrize(
+    ("claims", "owner"),
+    [
+        ({"strategy_type": "micro_scalp", "source": "bot"}, Owner.DTMS),
+        ({"managed_by": Owner.INTELLIGENT_EXITS, "source": "bot"}, Owner.INTELLIGENT_EXITS),
+    ],
+)
+async def test_the_first_registration_of_one_that_was_observed_says_whose_it_is(
+    tmp_path: Path, claims: dict[str, Any], owner: Owner
+) -> None:
+    world = await open_world(tmp_path, unmanaged=Policy.OBSERVE)
+    ticket = await world.open(magic=0)
+    await world.advance(60)
+    (answer,) = await world.register(ticket, **claims)
+    trade = world.trade(ticket)
+    assert (trade.owner, trade.source, answer.protected) == (owner, "bot", owner is Owner.DTMS)
+    assert (await world.kinds(trade)).count("owner_changed") == 1
+    await world.register(ticket, managed_by=Owner.MANUAL)
+    assert world.trade(ticket).owner is owner, "the second one moves nothing"
+    await world.close()
+
+
+async def test_the_owner_of_one_that_was_observed_does_not_change_in_the_middle_of_a_cycle(tmp_path: Path) -> None:
+    world = await open_world(tmp_path, unmanaged=Policy.OBSERVE)
+    ticket = await world.open(magic=0)
+    await world.advance(60)
+    async with world.dtms._record.lock:
+        registering = asyncio.create_task(world.register(ticket))
+        await asyncio.wait([registering], timeout=0.2)
+        assert world.trade(ticket).owner is Owner.MANUAL
+    await registering
+    assert world.trade(ticket).owner is Owner.DTMS
+    await world.close()
+
+
+async def test_one_that_a_person_took_or_released_is_moved_by_no_registration(tmp_path: Path) -> None:
+    world = await open_world(tmp_path, unmanaged=Policy.OBSERVE)
+    taken, released = await world.open(magic=0), await world.open(magic=0)
+    await world.advance(60)
+    await world.dtms.hand_over(world.trade(taken), Owner.INTELLIGENT_EXITS, reason="mine", by="anna")
+    await world.dtms.release(world.trade(released), reason="mine", by="anna")
+    await world.register(taken, released)
+    assert world.trade(taken).owner is Owner.INTELLIGENT_EXITS
+    assert (world.trade(released).owner, world.trade(released).managed) == (Owner.MANUAL, False)
+    await world.close()

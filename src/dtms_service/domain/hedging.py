@@ -13,6 +13,7 @@ from dtms_service.domain.broker_events import BrokerEvent, happened, transition_
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.policy import owe
 from dtms_service.domain.reconcile import Reconciled, alert, all_closed, close_reason, last_closing
+from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import Event, HedgeLink, Mode, Obligation, ObligationKind, Owner, Trade
 from dtms_service.domain.values import Deal, Position, SymbolSpec
 
@@ -189,3 +190,20 @@ def _over(obligation: Obligation, trade: Trade) -> bool:
 
 def _event(trade: Trade, now: float, kind: str, **body: object) -> Event:
     return Event(time=now, kind=kind, trade_id=trade.trade_id, ticket=trade.ticket, body=body)
+
+
+def begun_anew(trade: Trade, now: float) -> Trade:
+    """DTMS begins anew with a trade that it gets from another manager."""
+    return replace(
+        trade,
+        state=TradeState.HEALTHY,
+        previous_state=trade.state,
+        state_since=now,
+        rule=HANDED_OVER,
+        episode=trade.episode + 1,
+        evaluate_again=True,
+        confirmations=0,
+        calm_evaluations=0,
+        flat_left_s=None,
+        recovery_left_s=None,
+    )

@@ -18,6 +18,8 @@ from dtms_service.domain.values import Position
 GRACE_S = 20.0
 """Seconds that a position may be seen without its registration, engine clock: it is just being opened. With two looks
 30 s apart an alert comes within 60 s of the opening."""
+UNMANAGED = "unmanaged"
+"""Source of a trade that a policy registered, until somebody answers for it: a registration, or a hand-over."""
 APART_S = 60.0
 """Seconds by which the broker's clock may differ from the machine's: so far a fresh quote may be off, too."""
 NEAR_S = 5.0
@@ -87,4 +89,4 @@ def registration(position: Position, policy: Policy, announcement: Announcement 
             source=announcement.source or "announced",
         )
     owner = Owner.MANUAL if policy is Policy.OBSERVE else None
-    return Registration(ticket=position.ticket, managed_by=owner, source="unmanaged")
+    return Registration(ticket=position.ticket, managed_by=owner, source=UNMANAGED)

@@ -10,12 +10,13 @@ from typing import Any
 from dtms_service.domain import control, effects, ownership
 from dtms_service.domain.control import FLATTEN, News, Standing, Verb
 from dtms_service.domain.errors import RegistrationConflict
-from dtms_service.domain.hedging import HANDED_OVER, closing_of_hedge
+from dtms_service.domain.hedging import begun_anew, closing_of_hedge
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.policy import owe
 from dtms_service.domain.reconcile import alert
 from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import Event, Mode, ObligationKind, ObligationStatus, Owner, Trade
+from dtms_service.domain.unmanaged import UNMANAGED
 from dtms_service.engine.ports import Clock
 from dtms_service.engine.record import Record, fact_of
 
@@ -133,6 +134,8 @@ class Operating:
                 message = f"an order of trade {trade.ticket} has no answer yet; ask again when it is settled"
                 raise RegistrationConflict(message)
             given = self._to(trade, owner, now, managed=managed)
+            if given.source == UNMANAGED:  # somebody has answered for it: no registration moves it any more
+                given = replace(given, source=by or kind)
             event = _event(
                 now, given, kind, **{"from": trade.owner.value, "to": owner.value, "by": by, "reason": reason}
             )
@@ -148,7 +151,7 @@ class Operating:
         )
         given = replace(trade, owner=owner, managed=managed, obligations=ended)
         if owner is Owner.DTMS:
-            return _anew(given, now) if trade.verified_at is not None else given
+            return begun_anew(given, now) if trade.verified_at is not None else given
         if given.hedge is None:
             return given
         wanted = closing_of_hedge(given, now, self._mode, self._parameters)
@@ -177,22 +180,6 @@ class Operating:
             return False
         heard = max(trade.state_since, trade.stop_moved_at or 0.0, self._asked.get(trade.trade_id, 0.0))
         return now - heard >= SILENT_S and (trade.trade_id, trade.episode) not in self._told
-
-
-def _anew(trade: Trade, now: float) -> Trade:
-    return replace(
-        trade,
-        state=TradeState.HEALTHY,
-        previous_state=trade.state,
-        state_since=now,
-        rule=HANDED_OVER,
-        episode=trade.episode + 1,
-        evaluate_again=True,
-        confirmations=0,
-        calm_evaluations=0,
-        flat_left_s=None,
-        recovery_left_s=None,
-    )
 
 
 def _unwinding(trade: Trade) -> bool:

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field, replace
 from dtms_service.domain import magic, ownership
 from dtms_service.domain.admission import Registration, admit, check, new_trade
 from dtms_service.domain.errors import DtmsError, NotAccepting, RegistrationConflict
+from dtms_service.domain.hedging import begun_anew
 from dtms_service.domain.outcome import Done
 from dtms_service.domain.reconcile import alert
 from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import Event, Mode, Owner, Trade
+from dtms_service.domain.unmanaged import UNMANAGED
 from dtms_service.domain.values import Deal, Position
 from dtms_service.engine.ports import Clock, Terminal
 from dtms_service.engine.record import Record
@@ -154,9 +156,19 @@ class Registrar:
         return self._answer(trade, created=False)
 
     def _moves_owner(self, trade: Trade, registration: Registration) -> bool:
-        """A later registration that names a Universal Manager strategy moves an untouched trade to it (R22)."""
-        wanted = ownership.owner_of(registration.managed_by, registration.strategy_type, self._dtms_strategies)
-        return wanted is Owner.UNIVERSAL_MANAGER and trade.owner is Owner.DTMS and not trade.state.final
+        """Whether a later registration says whose the trade is.
+
+        One that names a Universal Manager strategy moves an untouched trade to it (R22); the first one of a trade that
+        nobody had registered moves it to whoever it names, unless it was released (R28).
+        """
+        if trade.state.final:
+            return False
+        if trade.source == UNMANAGED and trade.managed:
+            return True
+        return self._owner_wanted(registration) is Owner.UNIVERSAL_MANAGER and trade.owner is Owner.DTMS
+
+    def _owner_wanted(self, registration: Registration) -> Owner:
+        return ownership.owner_of(registration.managed_by, registration.strategy_type, self._dtms_strategies)
 
     async def _take_turn(self, fresh: Sequence[Registration]) -> list[Registered | DtmsError]:
         """Whoever gets the turn serves everybody who waits by then; the others find their answer ready."""
@@ -226,13 +238,13 @@ class Registrar:
         if known is not None and known.state is not TradeState.REJECTED:
             _check_known(registration, known, position, entries.sight)
             if self._moves_owner(known, registration):
-                known, event = _handed_over(known, registration, entries.now)
-                entries.add(known, [event])
+                known, events = _handed_over(known, registration, self._owner_wanted(registration), entries.now)
+                entries.add(known, events)
             return self._answer(known, created=False)
         if position is not None:
             check(registration, position.symbol, position.side)
             _not_our_own(registration, position)
-        owner = ownership.owner_of(registration.managed_by, registration.strategy_type, self._dtms_strategies)
+        owner = self._owner_wanted(registration)
         trade_id = known.trade_id if known is not None else self._record.next_trade_id()
         account = entries.sight.account
         pending = new_trade(registration, trade_id, owner, account, entries.now)
@@ -276,17 +288,23 @@ def _check_known(registration: Registration, known: Trade, position: Position | 
         raise
 
 
-def _handed_over(trade: Trade, registration: Registration, now: float) -> tuple[Trade, Event]:
+def _handed_over(trade: Trade, registration: Registration, owner: Owner, now: float) -> tuple[Trade, list[Event]]:
+    strategy = registration.strategy_type or trade.strategy_type
+    source = registration.source or "caller"
+    if trade.source == UNMANAGED:
+        trade = replace(trade, source=source)
+    if owner is trade.owner:
+        return replace(trade, strategy_type=strategy), []
     if trade.stop_set_by is not None or any(o.attempts for o in trade.obligations) or trade.closed_by_us:
         detail = (
             f"DTMS has acted on ticket {trade.ticket} already; hand it over with "
             f"PUT /dtms/trades/{trade.ticket}/owner instead of a second registration"
         )
-        raise RegistrationConflict(detail, claimed={"owner": "universal_manager"}, terminal={"owner": "dtms"})
-    body = {"from": trade.owner.value, "to": Owner.UNIVERSAL_MANAGER.value, "by": registration.source or "caller"}
+        raise RegistrationConflict(detail, claimed={"owner": owner.value}, terminal={"owner": trade.owner.value})
+    body = {"from": trade.owner.value, "to": owner.value, "by": source}
     event = Event(time=now, kind="owner_changed", trade_id=trade.trade_id, ticket=trade.ticket, body=body)
-    strategy = registration.strategy_type or trade.strategy_type
-    return replace(trade, owner=Owner.UNIVERSAL_MANAGER, strategy_type=strategy), event
+    given = replace(trade, owner=owner, strategy_type=strategy)
+    return begun_anew(given, now) if owner is Owner.DTMS else given, [event]
 
 
 def _outcome(trade: Trade, *, created: bool, protected: bool) -> str:
