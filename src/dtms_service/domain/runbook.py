@@ -106,8 +106,8 @@ CODES: Mapping[str, Code] = MappingProxyType(
         ),
         "unmanaged_adopted": Code(
             _INFO,
-            "A position that nobody registered was registered by DTMS itself, as the setting unmanaged says.",
-            "It is protected (adopt), or its state and score are recorded (observe).",
+            "DTMS itself registered a position: its order was announced, or the setting unmanaged says so.",
+            "It belongs to whom the announcement named; by the setting it is protected (adopt) or observed (observe).",
             "Nothing, unless it should not be: release it (dtms release TICKET).",
         ),
         "unknown_own_position": Code(
