@@ -56,7 +56,7 @@ class NewsIn(_Body):
     symbols: list[str] = Field(default_factory=list, max_length=200)
 
 
-class AnnouncementIn(_Body):
+class NewsListIn(_Body):
     """Body of ``PUT /dtms/news``: it replaces what was announced before."""
 
     news: list[NewsIn] = Field(max_length=_NEWS_MAX)
@@ -72,7 +72,7 @@ class OwnerIn(_Body):
 
 
 _ORDER = TypeAdapter(OrderIn)
-_ANNOUNCEMENT = TypeAdapter(AnnouncementIn)
+_NEWS_LIST = TypeAdapter(NewsListIn)
 _OWNER = TypeAdapter(OwnerIn)
 
 
@@ -122,7 +122,7 @@ _CONTROL_DOC = with_body(
 _NEWS_DOC = with_body(
     operation("Announce news", Scope.CONTROL, examples.STANDING, raises=_STORING),
     {"news": examples.STANDING["news"], "by": "anna"},
-    model=AnnouncementIn,
+    model=NewsListIn,
 )
 
 
@@ -151,7 +151,7 @@ def control_routes(authority: Authority) -> APIRouter:
     @router.put("/dtms/news", **_NEWS_DOC)
     async def announce(request: Request) -> Response:
         """No hedge and no partial close while news are due; stops still move, and closing everything still happens."""
-        wanted = parse(_ANNOUNCEMENT, await read(request, BATCH_MAX))
+        wanted = parse(_NEWS_LIST, await read(request, BATCH_MAX))
         news = [_news(given, number) for number, given in enumerate(wanted.news)]
         return answer(standing_out(await authority.announce(news, by=wanted.by)))
 
