@@ -300,6 +300,10 @@ class TestEnding:
         after, _ = carried_out(between, second, filled(1.0, number=3004))
         assert (after.volume, after.obligations[0].status) == (0.0, S.DONE)
 
+    def test_the_position_is_closed_after_a_second_hedge_too(self) -> None:
+        of = hedged(hedge=None, obligations=(owed(K.CLOSE_ALL, episode=3),))
+        assert planned(of, replace(scene(HELD, 1.0960), own={2002: COVER})) == Wait("other_hedge_closes")
+
     def test_what_others_added_on_a_netting_account_stays(self) -> None:
         shared = replace(HELD, volume=1.5)
         of = hedged(hedge=None, volume=1.5, initial_volume=1.0, closed_by_us=0.25, obligations=(owed(K.CLOSE_ALL),))

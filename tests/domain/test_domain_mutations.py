@@ -58,8 +58,8 @@ def somebody_elses(order: Order, _: int) -> Order:
 
 
 def main_first(*of: Any) -> Any:
-    trade, *rest = of
-    return CLOSE_ALL(replace(trade, hedge=None), *rest)
+    trade, obligation, scene, *rest = of
+    return CLOSE_ALL(replace(trade, hedge=None), obligation, replace(scene, own={}), *rest)
 
 
 CLOSE_ALL = plan._PLANS[ObligationKind.CLOSE_ALL]

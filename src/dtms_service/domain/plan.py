@@ -270,6 +270,8 @@ def _close_all(trade: Trade, obligation: Obligation, scene: Scene, magic: int, p
         if hedge is None:
             return Wait("hedge_not_seen")
         return _close(trade, obligation, hedge, 0.0, scene, magic, p)
+    if scene.own:
+        return Wait("other_hedge_closes")  # C-4: alone, a second one would turn the net side
     ours = _registered(trade, scene.position)
     if ours <= 0:
         return Satisfied("closed_already")
