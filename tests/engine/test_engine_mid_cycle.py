@@ -16,6 +16,7 @@ from test_engine_operating import order, sends
 from dtms_service.domain.control import Control, News, Verb
 from dtms_service.domain.outcome import Outcome
 from dtms_service.domain.record import Batch
+from dtms_service.domain.trade import Owner
 from dtms_service.terminal.link import Call, Reply
 
 PROMPTLY_S = 1.0
@@ -103,3 +104,41 @@ async def test_news_announced_and_a_halt_ordered_at_one_moment_both_count(world:
     world.ledger.commit = slowly  # type: ignore[method-assign]  # the double of one test
     await asyncio.gather(order(world, Verb.HALT), world.dtms.announce([news], by="anna"))
     assert (world.dtms.standing.control, world.dtms.standing.news) == (Control.HALTED, (news,))
+
+
+async def test_a_trade_that_changes_its_owner_waits_for_the_cycle_and_other_registrations_do_not(world: World) -> None:
+    (trade,) = await world.protect(1, symbol="XAUUSD")
+    await world.protect(1)
+    new = await world.open()
+    moving: list[asyncio.Task[list[object]]] = []
+
+    async def both() -> object:
+        move = world.register(trade.ticket, managed_by=Owner.UNIVERSAL_MANAGER)
+        moving.append(asyncio.create_task(move))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return (await world.register(new))[0].outcome, moving[0].done()
+
+    answered = during(world, an_order, both)
+    await world.advance(301)
+    assert answered == [("protected", False)]
+    await moving[0]
+
+
+async def test_an_owner_who_comes_with_a_new_ticket_stays_when_the_running_cycle_ends(tmp_path: Path) -> None:
+    world = await open_world(tmp_path)
+    (trade,) = await world.protect(1)
+    await world.simulator.set_fault({"kind": "ticket_changed", "ticket": trade.ticket})
+    await world.dtms._terminal.positions()
+    ((new, *_),) = [[p["ticket"]] for p in (await world.simulator.view("positions"))["positions"]]
+    assert (new != trade.ticket, world.dtms.book.find(new)) == (True, None)
+    lock = world.dtms._record.lock
+    await lock.acquire()  # as a cycle holds it
+    moving = asyncio.create_task(world.register(new, managed_by=Owner.UNIVERSAL_MANAGER))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert world.trade(trade.ticket).owner is Owner.DTMS
+    lock.release()
+    await moving
+    assert world.trade(trade.ticket).owner is Owner.UNIVERSAL_MANAGER
+    await world.close()

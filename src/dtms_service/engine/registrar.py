@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 from dtms_service.domain import magic, ownership
@@ -50,6 +49,8 @@ class _Round:
 
     sight: _Sight
     now: float
+    moves_owners: bool = False
+    """Whether trades of earlier rounds may change; only while no cycle decides on them."""
     trades: dict[int, Trade] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     by_number: dict[int, int] = field(default_factory=dict)
@@ -67,7 +68,8 @@ class _Round:
 @dataclass(slots=True)
 class _Waiting:
     registrations: Sequence[Registration]
-    answers: asyncio.Future[list[Registered | DtmsError]]
+    answers: asyncio.Future[list[Registered | DtmsError | None]]
+    """None for what moves the owner of a trade and has to wait for the cycle."""
 
 
 class Registrar:
@@ -116,6 +118,10 @@ class Registrar:
         if fresh:
             admitted = iter(await self._take_turn(fresh))
             answers = [answer if answer is not None else next(admitted) for answer in answers]
+        moving = [r for r, answer in zip(registrations, answers, strict=True) if answer is None]
+        if moving:
+            moved = iter(await self._move(moving))
+            answers = [answer if answer is not None else next(moved) for answer in answers]
         return [answer for answer in answers if answer is not None]
 
     async def adopt(self, registrations: Sequence[Registration], facts: Mapping[str, str]) -> None:
@@ -137,7 +143,10 @@ class Registrar:
                 known = book.find(wanted.ticket) or book.find(positions[wanted.ticket].identifier)
                 if known is not None and known.state is not TradeState.REJECTED:
                     continue
-                adopted = self._one(wanted, entries).trade
+                answer = self._one(wanted, entries)
+                if answer is None:
+                    continue
+                adopted = answer.trade
                 detail = f"{adopted.side} {adopted.symbol} is registered for {adopted.owner.value}: {wanted.source}"
                 entries.events.append(alert(adopted, entries.now, "unmanaged_adopted", detail))
             await self._record.write(trades=list(entries.trades.values()), events=entries.events, facts=facts)
@@ -170,7 +179,7 @@ class Registrar:
     def _owner_wanted(self, registration: Registration) -> Owner:
         return ownership.owner_of(registration.managed_by, registration.strategy_type, self._dtms_strategies)
 
-    async def _take_turn(self, fresh: Sequence[Registration]) -> list[Registered | DtmsError]:
+    async def _take_turn(self, fresh: Sequence[Registration]) -> list[Registered | DtmsError | None]:
         """Whoever gets the turn serves everybody who waits by then; the others find their answer ready."""
         mine = _Waiting(fresh, asyncio.get_running_loop().create_future())
         self._waiting.append(mine)
@@ -187,27 +196,33 @@ class Registrar:
 
     async def _serve(self, everybody: Sequence[_Waiting]) -> None:
         sight = await self._look([r for waiting in everybody for r in waiting.registrations])
-        async with self._record.lock if self._changes_known_trades(everybody) else nullcontext():
-            entries = _Round(sight, self._clock.now())
-            rounds = [[self._answered(r, entries) for r in waiting.registrations] for waiting in everybody]
-            try:
-                await self._record.write(trades=list(entries.trades.values()), events=entries.events)
-            except DtmsError as failed:
-                for waiting in everybody:
-                    waiting.answers.set_exception(failed)
-                return
+        entries = _Round(sight, self._clock.now())
+        rounds = [[self._answered(r, entries) for r in waiting.registrations] for waiting in everybody]
+        try:
+            await self._store(entries)
+        except DtmsError as failed:
+            for waiting in everybody:
+                waiting.answers.set_exception(failed)
+            return
         for waiting, answers in zip(everybody, rounds, strict=True):
             waiting.answers.set_result(answers)
+
+    async def _move(self, moving: Sequence[Registration]) -> list[Registered | DtmsError | None]:
+        """A round of its own for trades that change their owner: it alone waits for the cycle, which decides on them.
+
+        The lock comes before the turn, so that nobody's turn lasts as long as a cycle.
+        """
+        sight = await self._look(moving)
+        async with self._record.lock, self._turn:
+            entries = _Round(sight, self._clock.now(), moves_owners=True)
+            answers = [self._answered(registration, entries) for registration in moving]
+            await self._store(entries)
+        return answers
+
+    async def _store(self, entries: _Round) -> None:
+        await self._record.write(trades=list(entries.trades.values()), events=entries.events)
         if entries.trades:
             self._admitted()
-
-    def _changes_known_trades(self, everybody: Sequence[_Waiting]) -> bool:
-        """A cycle must not run while a trade that it may be deciding on changes its owner."""
-        return any(
-            (known := self._record.book.find(r.ticket)) is not None and self._moves_owner(known, r)
-            for waiting in everybody
-            for r in waiting.registrations
-        )
 
     async def _look(self, registrations: Sequence[Registration]) -> _Sight:
         """What the terminal shows of these tickets; nothing while it cannot be asked."""
@@ -226,18 +241,21 @@ class Registrar:
                 deals[ticket] = history.value
         return _Sight(positions, deals, (account.login, account.server))
 
-    def _answered(self, registration: Registration, entries: _Round) -> Registered | DtmsError:
+    def _answered(self, registration: Registration, entries: _Round) -> Registered | DtmsError | None:
         try:
             return self._one(registration, entries)
         except DtmsError as refused:
             return refused
 
-    def _one(self, registration: Registration, entries: _Round) -> Registered:
+    def _one(self, registration: Registration, entries: _Round) -> Registered | None:
+        """The answer, or None for a change of owner that this round may not make."""
         position = entries.sight.positions.get(registration.ticket)
         known = self._known(registration, position, entries)
         if known is not None and known.state is not TradeState.REJECTED:
             _check_known(registration, known, position, entries.sight)
             if self._moves_owner(known, registration):
+                if not entries.moves_owners and known.trade_id not in entries.trades:
+                    return None
                 known, events = _handed_over(known, registration, self._owner_wanted(registration), entries.now)
                 entries.add(known, events)
             return self._answer(known, created=False)
