@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,17 @@ async def test_a_restored_ledger_numbers_its_orders_past_all_that_the_broker_has
     assert set(again.dtms.book.trades) == {early.trade_id}
     assert again.dtms._record.next_magic() > max(mine)
     await again.close()
+
+
+async def test_a_ledger_that_is_busy_during_the_start_holds_it_up_and_does_not_end_it(tmp_path: Path) -> None:
+    world = await open_world(tmp_path, start=False)
+    world.ledger.failing = StorageBusy()
+    starting = asyncio.create_task(world.dtms.start())
+    async with asyncio.timeout(5):
+        while not starting.done() and "storage_busy" not in codes(world):
+            await asyncio.sleep(0)
+    assert not starting.done()
+    world.ledger.failing = None
+    await asyncio.wait_for(starting, 5)
+    assert world.dtms.report().ready
+    await world.close()

@@ -239,19 +239,33 @@ class Dtms:
         if self._claim is not None:
             self._claim(account)
         self.readiness.phase = Phase.RECONCILING
+        attempt = 0
+        while not self._stopping.is_set():
+            try:
+                if not self._started:
+                    await self._take_up(account)
+                async with self._stepping:  # not over the pause: on a stepped clock an outage ends only by a step (R37)
+                    if (await self._one_cycle()).completed:
+                        self.readiness.monitor(None)
+                        return
+            except StorageBusy as busy:
+                self._not_stored(busy)
+            attempt += 1
+            await self._pause(attempt)
+
+    async def _take_up(self, account: Account) -> None:
+        """Go on where the last process ended; after ``StorageBusy`` it may be done again."""
         await self._pin(account)
         own = await self._terminal.deals_since(0.0)
         self._record.skip_magics([deal.magic for deal in own.value] if isinstance(own, Done) else None)
         await self._cycle.settler.adopt(self._clock.now())
         self._counts = replace(self._counts, started_at=self._clock.now())
         self._started = True
-        attempt = 0
-        while not self._stopping.is_set():
-            async with self._stepping:  # not over the pause: on a stepped clock an outage ends only by a step (R37)
-                if (await self._one_cycle()).completed:
-                    return
-            attempt += 1
-            await self._pause(attempt)
+
+    def _not_stored(self, busy: StorageBusy) -> None:
+        """Nothing was written and nothing sent; a locked file is no reason to die."""
+        self.readiness.monitor(Reason(busy.code, busy.detail))
+        log.warning("cycle_not_stored", extra={"detail": busy.detail})
 
     async def run(self) -> None:
         """The monitor: cycles until the service stops. On a stepped clock ``advance`` runs them instead.
@@ -273,9 +287,8 @@ class Dtms:
                 self.readiness.monitor(None)
             except StorageFailed:
                 raise
-            except StorageBusy as busy:  # nothing was written and nothing sent; a locked file is no reason to die
-                self.readiness.monitor(Reason(busy.code, busy.detail))
-                log.warning("cycle_not_stored", extra={"detail": busy.detail})
+            except StorageBusy as busy:
+                self._not_stored(busy)
                 await self._pause(1)
             except Exception as failure:  # R46: the monitor's supervisor
                 failures += 1
