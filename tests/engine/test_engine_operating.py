@@ -251,3 +251,37 @@ async def test_an_owner_who_does_nothing_in_danger_is_told_of_once(world: World)
     assert await told() == 1, "another manager asked, not the owner"
     await world.advance(1740)
     assert await told() == 1
+
+
+async def silent_alerts(world: World, ticket: int) -> int:
+    events = await world.dtms.history(world.trade(ticket))
+    return sum(event.body.get("code") == "owner_silent" for event in events)
+
+
+async def test_an_owner_who_asked_before_a_restart_is_not_called_silent_right_after_it(tmp_path: Path) -> None:
+    world = await open_world(tmp_path, parameters=NERVOUS)
+    tickets = [await world.open(side=side) for side in ("BUY", "SELL")]
+    await world.register(*tickets, managed_by=Owner.UNIVERSAL_MANAGER)
+    await until(world, lambda: in_state(world, tickets, TradeState.WARNING_L2))
+    (ticket, *_) = in_state(world, tickets, TradeState.WARNING_L2)
+    for _ in range(3):
+        await world.advance(300)
+        world.dtms.may_modify(world.trade(ticket), Owner.UNIVERSAL_MANAGER)
+    await world.close()
+    world = await open_world(tmp_path, parameters=NERVOUS)
+    await world.advance(540)
+    assert await silent_alerts(world, ticket) == 0
+    await world.advance(120)
+    assert await silent_alerts(world, ticket) == 1
+    await world.close()
+
+
+async def test_what_dtms_does_not_see_it_does_not_defend(world: World) -> None:
+    tickets = await registered(world)
+    await until(world, lambda: in_state(world, tickets, TradeState.WARNING_L2))
+    (ticket, *_) = in_state(world, tickets, TradeState.WARNING_L2)
+    assert world.dtms.may_modify(world.trade(ticket), Owner.UNIVERSAL_MANAGER)[2]
+    await world.simulator.set_fault({"kind": "disconnected", "count": 1000})
+    await world.advance(120)
+    assert world.trade(ticket).state is TradeState.WARNING_L2
+    assert not world.dtms.may_modify(world.trade(ticket), Owner.UNIVERSAL_MANAGER)[2]

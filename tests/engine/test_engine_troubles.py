@@ -132,3 +132,21 @@ async def test_a_monitor_that_was_started_again_is_told_by_its_next_cycle(
     await world.dtms.run()
     assert "a defect" in alerts_of(world)["monitor_failed"].detail
     await world.close()
+
+
+async def test_the_failure_that_ends_the_service_is_told_before_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = await open_world(tmp_path, factor=3000.0)
+    failed: list[None] = []
+
+    async def always(_: Cycle) -> object:
+        failed.append(None)
+        message = f"defect {len(failed)}"
+        raise ValueError(message)
+
+    monkeypatch.setattr(Cycle, "run", always)
+    with pytest.raises(ValueError, match="defect 3"):
+        await world.dtms.run()
+    assert "defect 3" in alerts_of(world)["monitor_failed"].detail
+    await world.close()

@@ -105,7 +105,12 @@ class Dtms:
         self._unmanaged = Unmanaged(self._record, self._registrar, rules.unmanaged)
         self._troubles = Troubles(self._record)
         self._operating = Operating(
-            record=self._record, clock=clock, mode=rules.mode, parameters=rules.parameters, act=self._wake_up
+            record=self._record,
+            clock=clock,
+            mode=rules.mode,
+            parameters=rules.parameters,
+            act=self._wake_up,
+            watching=lambda: self.readiness.watching(clock.now(), self._cadence.period(self.book)),
         )
         self._counts = Counts(started_at=clock.now())
         self._due_now = False
@@ -260,6 +265,7 @@ class Dtms:
         self._record.skip_magics([deal.magic for deal in own.value] if isinstance(own, Done) else None)
         await self._cycle.settler.adopt(self._clock.now())
         self._counts = replace(self._counts, started_at=self._clock.now())
+        self._operating.begin(self._clock.now())
         self._started = True
 
     def _not_stored(self, busy: StorageBusy) -> None:
@@ -296,8 +302,16 @@ class Dtms:
                 self.readiness.monitor(Reason("monitor_failed", f"the cycle failed {failures} times: {failure}"))
                 self._troubles.restarted(self._clock.now(), failures, failure)
                 if failures >= RESTARTS:
+                    await self._tell_the_last()
                     raise
                 await self._pause(failures)
+
+    async def _tell_the_last(self) -> None:
+        """There is no next cycle that could tell what ends the service."""
+        try:
+            await self._troubles.tell()
+        except (StorageBusy, StorageFailed) as untold:
+            log.warning("alert_not_stored", extra={"code": "monitor_failed", "why": untold.detail})
 
     def request_stop(self) -> None:
         """Begin to stop: no new cycle starts; the present one ends within its deadlines."""

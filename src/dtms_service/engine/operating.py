@@ -50,15 +50,29 @@ class Operating:
     """
 
     def __init__(
-        self, *, record: Record, clock: Clock, mode: Mode, parameters: Parameters, act: Callable[[], None]
+        self,
+        *,
+        record: Record,
+        clock: Clock,
+        mode: Mode,
+        parameters: Parameters,
+        act: Callable[[], None],
+        watching: Callable[[], bool],
     ) -> None:
+        """``watching`` says whether the terminal is in sight: what nobody sees, nobody defends."""
         self._record = record
         self._clock = clock
         self._mode = mode
         self._parameters = parameters
         self._act = act
+        self._watching = watching
+        self._began = clock.now()
         self._asked: dict[int, float] = {}
         self._told: set[tuple[int, int]] = set()
+
+    def begin(self, now: float) -> None:
+        """The engine takes up its work: whoever asked before is not remembered, and silent only from now on."""
+        self._began = now
 
     async def order(self, verb: Verb, *, reason: str, by: str, force: bool = False) -> Ordered:
         """Do it. Raises ``NotInThisMode`` for what may not be ordered now, and what the ledger raises.
@@ -159,7 +173,7 @@ class Operating:
 
     def may_modify(self, trade: Trade, manager: Owner) -> tuple[bool, str, bool]:
         """(allowed, why, defensive) for ``manager`` now (R25). That the owner asked is remembered (R26)."""
-        acts = ownership.may_act(trade, self._mode)
+        acts = ownership.may_act(trade, self._mode) and self._watching()
         in_danger = control.defensive(trade, acts=acts, control=self._record.standing.control)
         allowed, why = ownership.may_modify(trade, manager, defensive=in_danger)
         if manager is trade.owner:
@@ -178,7 +192,7 @@ class Operating:
     def _silent(self, trade: Trade, now: float) -> bool:
         if trade.state not in _DANGER or trade.owner in {Owner.DTMS, Owner.MANUAL}:
             return False
-        heard = max(trade.state_since, trade.stop_moved_at or 0.0, self._asked.get(trade.trade_id, 0.0))
+        heard = max(self._began, trade.state_since, trade.stop_moved_at or 0.0, self._asked.get(trade.trade_id, 0.0))
         return now - heard >= SILENT_S and (trade.trade_id, trade.episode) not in self._told
 
 

@@ -116,6 +116,10 @@ class Readiness:
         if self.phase not in {Phase.STOPPING, Phase.FAILED}:
             self.phase = Phase.READY if trouble is None else Phase.DEGRADED
 
+    def watching(self, now: float, period: float) -> bool:
+        """True while the terminal answers and the last completed cycle is young enough to be believed (R41)."""
+        return self.connected and self._completed_at is not None and now - self._completed_at <= INTERVALS * period
+
     def report(self, now: float, period: float) -> Report:
         """Readiness at engine time ``now`` with the cadence's ``period`` in force."""
         age = None if self._completed_at is None else max(0.0, now - self._completed_at)
