@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import stat
 import sys
@@ -277,11 +278,15 @@ def _parse(raw: bytes) -> Item:
         raise Damaged("lacks a body, an address or a time")
     try:
         intact = found.get("digest") == _digest(body, url)
-    except ValueError:
-        intact = False
+        wall = float(created)
+        json.dumps([body, url], ensure_ascii=False).encode()
+    except (ValueError, OverflowError, RecursionError) as error:  # text or a number that no client can have written
+        raise Damaged(f"holds what no client writes: {error}") from error
     if not intact:
         raise Damaged("does not match its digest")
-    return Item(body, float(created), url)
+    if not math.isfinite(wall):
+        raise Damaged("has no time")
+    return Item(body, wall, url)
 
 
 def _read(path: Path) -> bytes:

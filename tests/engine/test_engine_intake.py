@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from engine_world import World, open_world
 
-from dtms_client.spool import ANNOUNCED, REJECTED, Spool, entries
+from dtms_client.spool import ANNOUNCED, NEW, REJECTED, Spool, entries
 from dtms_service.app.announcing import KEPT_S, Folder
 from dtms_service.app.ingest import OLD_S, Intake, take_in
 from dtms_service.domain.errors import NotAccepting
@@ -148,6 +151,34 @@ async def test_a_damaged_announcement_is_set_aside_with_its_reason(world: World,
     await caller.look(lambda: 0.0)
     assert world.dtms.unmanaged.announcements == []
     assert entries(caller.folder, REJECTED)[0].reason()["code"] == "damaged"
+
+
+ODD: Mapping[str, Callable[[dict[str, Any]], object]] = {
+    "a port that is none": lambda file: file.update(url="http://127.0.0.1:80010"),
+    "an address that is none": lambda file: file.update(url="http://[::1"),
+    "half a character": lambda file: file["body"].update(source="\ud800"),
+    "a time of 400 digits": lambda file: file.update(created_wall=10**400),
+    "a time that never comes": lambda file: file.update(created_wall=float("inf")),
+}
+
+
+@pytest.mark.parametrize("state", [NEW, ANNOUNCED])
+@pytest.mark.parametrize("odd", ODD)
+async def test_an_odd_file_is_set_aside_and_stops_nothing(world: World, caller: Caller, odd: str, state: str) -> None:
+    ticket = await world.open()
+    caller.announce("EURUSD", 770, source="bot")
+    if state == NEW:
+        entries(caller.folder, ANNOUNCED)[0].remove()
+        caller.register(ticket + 1)
+    path = entries(caller.folder, state)[0].path
+    file = json.loads(path.read_text())
+    ODD[odd](file)
+    whole = json.dumps({"body": file["body"], "url": file["url"]}, sort_keys=True, separators=(",", ":"))
+    path.write_text(json.dumps({**file, "digest": hashlib.sha256(whole.encode()).hexdigest()}))
+    caller.register(ticket)
+    await caller.look(time.time)
+    assert world.dtms.book.find(ticket) is not None
+    assert [entry.reason()["code"] for entry in entries(caller.folder, REJECTED)] == ["damaged"]
 
 
 async def test_a_registration_that_waits_for_two_minutes_is_an_alert_until_it_is_taken_in(

@@ -90,6 +90,10 @@ class Folder:
 
 
 def is_here(url: str, port: int) -> bool:
-    """True when the address is this service's."""
-    parts = urlsplit(url)
-    return is_loopback(parts.hostname or "") and parts.port == port
+    """True when the address is this service's. Raises ``Damaged`` for what is no address."""
+    try:
+        parts = urlsplit(url)
+        return is_loopback(parts.hostname or "") and parts.port == port
+    except ValueError as error:
+        message = f"is meant for {url!r}, which is no address: {error}"
+        raise Damaged(message) from error

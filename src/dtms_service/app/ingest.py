@@ -101,10 +101,10 @@ def _waits_since(folder: Path, port: int) -> float | None:
     for entry in entries(folder):
         try:
             url = entry.load().url
+            if url is None or is_here(url, port):
+                return entry.created_wall
         except (FileNotFoundError, Damaged):
             continue
-        if url is None or is_here(url, port):
-            return entry.created_wall
     return None
 
 

@@ -87,7 +87,7 @@ async def _live(
     intakes = [Intake(parts.engine, Folder(path), settings.api.port, speed) for path in settings.spool.folders]
     tasks = [
         asyncio.create_task(_watch(parts, plan), name="engine"),
-        asyncio.create_task(ingest(parts.engine, intakes), name="spool"),
+        asyncio.create_task(kept_up("spool", lambda: ingest(parts.engine, intakes)), name="spool"),
         asyncio.create_task(_watch_ledger(parts.look_at_ledger), name="ledger"),
         asyncio.create_task(ending.wait(), name="signal"),
         *(
