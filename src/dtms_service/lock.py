@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from dtms_service import private
+
 if sys.platform == "win32":
     import msvcrt
 else:
@@ -44,9 +46,9 @@ class Lock:
 
     def __init__(self, path: Path) -> None:
         """Take the lock at once. Raises `Held`, and OSError when the folder or file cannot be made."""
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # tickets, claims and levels are nobody else's
+        private.folder(path.parent)
         # os.open makes descriptors that children do not inherit: a surviving child must not keep the lock
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | private.NOFOLLOW, 0o600)
         if not _taken(descriptor):
             os.close(descriptor)
             time.sleep(_NAMING_S)
@@ -88,7 +90,7 @@ def is_held(path: Path) -> bool:
     A start in that very instant would be told that the lock is held: nobody but a person who looks should ask.
     """
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        descriptor = os.open(path, os.O_RDWR | private.NOFOLLOW)
     except OSError:
         return False
     try:

@@ -11,11 +11,14 @@ import re
 import sys
 from collections.abc import MutableMapping, Sequence
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
+
+from dtms_service import private
 
 FILE = "dtms.log"
 FILE_BYTES = 10 * 1024 * 1024
@@ -44,6 +47,9 @@ class Console(_Forgiving, logging.StreamHandler[TextIO]):
 
 class File(_Forgiving, RotatingFileHandler):
     """The rotating file; on Windows a reader may hold it, and then a rotation waits for the next line."""
+
+    def _open(self) -> TextIOWrapper:
+        return open(self.baseFilename, "a", encoding=self.encoding, opener=private.opener)
 
 
 class Redacted(logging.Formatter):
@@ -83,7 +89,9 @@ def start(level: str, folder: Path | None, secrets: Sequence[str] = (), stream: 
     root.addHandler(console)
     if folder is not None:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            private.folder(folder)
+            for older in folder.glob(f"{FILE}.*"):
+                private.closed(older)
             file = File(folder / FILE, maxBytes=FILE_BYTES, backupCount=FILES, encoding="utf-8")
         except OSError as error:
             logging.getLogger(__name__).warning(

@@ -16,6 +16,7 @@ from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from dtms_service import private
 from dtms_service.domain.errors import DtmsError, StorageBusy, StorageFailed
 from dtms_service.ledger.codec import INSTANCE, LINEAGE, SEAL
 from dtms_service.ledger.marker import Mark, create, durable, marker_of, read, remove
@@ -67,6 +68,9 @@ def connect(path: Path, draw: Callable[[int], int], scripts: str = SCRIPTS, mark
                 look(path, scripts, (marker, used))
             else:
                 _check_unused(path, marker, used)
+            private.file(path)  # SQLite gives its log and the rest the same rights
+            for suffix in ("-wal", "-shm"):
+                private.closed(path.with_name(path.name + suffix))
             engine = _engine(path)
             undo.callback(engine.dispose)
             connection = engine.connect()

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dtms_service import private
 from dtms_service.domain.errors import StorageFailed
 
 _LENGTH = 80
@@ -60,6 +61,7 @@ class Marker:
     """An existing marker, held open to be rewritten after each commit."""
 
     def __init__(self, path: Path) -> None:
+        private.closed(path)
         self._file = path.open("r+b", buffering=0)
 
     def write(self, mark: Mark) -> None:
@@ -79,6 +81,7 @@ def durable(target: Path) -> Iterator[Path]:
     part = target.with_name(target.name + ".part")
     part.unlink(missing_ok=True)
     try:
+        private.file(part)
         yield part
         with part.open("r+b") as file:
             os.fsync(file.fileno())

@@ -6,6 +6,8 @@ import logging
 import shutil
 from pathlib import Path
 
+from dtms_service import private
+
 log = logging.getLogger(__name__)
 
 _BLOCK = bytes(1 << 20)
@@ -21,11 +23,11 @@ class Reserve:
     def keep(self) -> None:
         """Set the space aside where there is more than twice as much."""
         try:
+            private.closed(self._path)
             if self._path.exists() or shutil.disk_usage(self._path.parent).free < 2 * self._size:
                 return
-            with self._path.open("wb") as file:
-                for _ in range(self._size // len(_BLOCK)):
-                    file.write(_BLOCK)
+            with open(self._path, "wb", opener=private.opener) as file:
+                file.writelines(_BLOCK for _ in range(self._size // len(_BLOCK)))
         except OSError:
             log.warning("reserve_not_kept", exc_info=True)
             self.release()

@@ -12,6 +12,7 @@ from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dtms_service import private
 from dtms_service.terminal.simulated.rows import DealRow, FaultRow, LateRow, OrderRow, PositionRow, Row
 
 FORMAT = 2
@@ -55,7 +56,8 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            private.folder(path.parent)
+            private.file(path)
             self._connection = sqlite3.connect(
                 path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
             )
