@@ -101,6 +101,7 @@ class Entry:
     def reject(self, problem: Mapping[str, Any]) -> Path | None:
         """Move to ``rejected/`` beside its reason. Returns the new path, None when another drainer was faster."""
         folder = self.path.parent.parent / REJECTED
+        _refuse_link(self.path.parent)
         _folder(folder)
         reason = folder / f"{self.path.stem}{_PROBLEM}"
         if not self.path.exists():
@@ -131,8 +132,9 @@ class Entry:
 def entries(folder: Path, state: str = NEW) -> list[Entry]:
     """List the files of ``new``, ``rejected`` or ``announced``, oldest first; empty when the folder does not exist.
 
-    Raises ``OSError`` when it exists and cannot be read: an unreadable outbox is not an empty one.
+    Raises ``OSError`` when it exists and cannot be read, or is a link: such an outbox is not an empty one.
     """
+    _refuse_link(folder / state)
     try:
         with os.scandir(folder / state) as found:
             names = sorted(
@@ -148,6 +150,7 @@ def any_waiting(folder: Path) -> bool:
 
     Raises ``OSError`` as `entries` does.
     """
+    _refuse_link(folder / NEW)
     try:
         with os.scandir(folder / NEW) as found:
             return any(_is_item(entry.name) and entry.is_file(follow_symlinks=False) for entry in found)
@@ -188,6 +191,7 @@ class Spool:
         return sum(self._swept(self.folder / state) for state in (NEW, ANNOUNCED, REJECTED))
 
     def _swept(self, folder: Path) -> int:
+        _refuse_link(folder)
         try:
             with os.scandir(folder) as found:
                 stale = [entry for entry in found if entry.name.endswith(".tmp") and self._is_stale(entry)]
@@ -314,6 +318,12 @@ def _folder(path: Path) -> None:
             _sync_folder(path.parent)
         mode = path.lstat().st_mode
     if path.name in {NEW, REJECTED, ANNOUNCED} and not stat.S_ISDIR(mode):
+        raise NotADirectoryError(f"{path} is not a folder (symbolic links are not followed)")
+
+
+def _refuse_link(path: Path) -> None:
+    """What lies behind a link was left there by somebody else, for another purpose."""
+    if path.is_symlink():
         raise NotADirectoryError(f"{path} is not a folder (symbolic links are not followed)")
 
 

@@ -320,3 +320,33 @@ def test_a_scanner_that_holds_a_file_is_waited_for_on_windows(tmp_path: Path, mo
 def test_the_file_is_readable_for_people(tmp_path: Path) -> None:
     found = json.loads(Spool(tmp_path).write(BODY).path.read_text())
     assert (found["v"], found["body"]["ticket"]) == (1, 7)
+
+
+@posix
+@pytest.mark.parametrize("state", [NEW, REJECTED])
+def test_a_linked_folder_is_refused_by_every_reader_and_what_lies_there_is_left_alone(
+    tmp_path: Path, state: str
+) -> None:
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "theirs.json").write_text("{}")
+    stale = foreign / "stale.tmp"
+    stale.write_text("theirs")
+    os.utime(stale, (0, 0))
+    outbox = tmp_path / "o"
+    outbox.mkdir()
+    (outbox / state).symlink_to(foreign)
+    with pytest.raises(NotADirectoryError, match="not followed"):
+        entries(outbox, state)
+    with pytest.raises(NotADirectoryError, match="not followed"):
+        Spool(outbox).sweep()
+    with pytest.raises(NotADirectoryError, match="not followed"):
+        Entry(outbox / state / "theirs.json").reject({"code": "damaged"})
+    assert sorted(path.name for path in foreign.iterdir()) == ["stale.tmp", "theirs.json"]
+
+
+@posix
+def test_whether_anything_waits_behind_a_link_is_not_looked_at(tmp_path: Path) -> None:
+    (tmp_path / NEW).symlink_to(tmp_path)
+    with pytest.raises(NotADirectoryError, match="not followed"):
+        any_waiting(tmp_path)
