@@ -203,3 +203,25 @@ async def test_a_registration_that_waits_for_two_minutes_is_an_alert_until_it_is
     assert world.dtms.book.find(ticket) is not None
     (alert,) = world.dtms.alerting.open.values()
     assert alert.over_at is not None
+
+
+async def test_a_folder_that_cannot_be_read_is_an_alert_after_two_minutes_until_it_can(
+    world: World, caller: Caller, caplog: pytest.LogCaptureFixture
+) -> None:
+    caller.folder.mkdir()
+    new = caller.folder / NEW
+    new.write_text("a file where the folder should be")
+    for second in (0.0, 40.0, 80.0, OLD_S):
+        await caller.look(lambda now=second: now)
+    assert world.dtms.alerting.open == {}
+    for second in (OLD_S + 1, OLD_S + 3, OLD_S + 5):
+        await caller.look(lambda now=second: now)
+    (alert,) = world.dtms.alerting.open.values()
+    assert (alert.code, alert.count, alert.over_at) == ("spool_old", 1, None)
+    assert "spool_unusable" in alert.detail
+    failures = [record.__dict__["failures"] for record in caplog.records if record.message == "spool_unusable"]
+    assert failures == [1, 2, 4]
+    new.unlink()
+    await caller.look(lambda: OLD_S + 7)
+    (alert,) = world.dtms.alerting.open.values()
+    assert alert.over_at is not None

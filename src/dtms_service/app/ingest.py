@@ -58,6 +58,8 @@ class Intake:
     wall: Callable[[], float] = field(default_factory=lambda: SystemClock().now)
     said: Sequence[Announcement] = ()
     _told: bool = field(default=False, init=False)
+    _failures: int = field(default=0, init=False)
+    _unusable_since: float = field(default=0.0, init=False)
 
     async def look(self) -> None:
         """One look: what callers announced, what they registered, and whether something waits too long.
@@ -74,20 +76,34 @@ class Intake:
                 continue
             waits = await asyncio.to_thread(_waits_since, path, self.port)
         except OSError as error:  # the files stay; taking one in twice changes nothing
-            log.warning("spool_unusable", extra={"folder": str(path), "why": str(error)})
+            await self._unusable(str(error))
             return
+        self._failures = 0
         await self._tell(None if waits is None else self.wall() - waits)
 
-    async def _tell(self, age_s: float | None) -> None:
+    async def _unusable(self, why: str) -> None:
+        """A folder that cannot be read may hold a registration: it is told like one that waits as long."""
+        now = self.wall()
+        self._unusable_since = self._unusable_since if self._failures else now
+        self._failures += 1
+        if not self._failures & (self._failures - 1):  # 1, 2, 4, 8, …
+            facts = {"folder": str(self.folder.path), "failures": self._failures, "why": why}
+            log.warning("spool_unusable", extra=facts)
+        await self._tell(now - self._unusable_since, f"{self.folder.path} cannot be used (spool_unusable): {why}")
+
+    async def _tell(self, age_s: float | None, why: str = "") -> None:
         """The alert about a registration that is not taken in, once; and its end."""
         about, alerting = str(self.folder.path), self.authority.alerting
         try:
             if age_s is not None and age_s > OLD_S:
                 if not self._told:
                     log.error("spool_old", extra={"folder": about, "age_s": round(age_s)})
-                    detail = f"a registration in {about} waits for {age_s:.0f} s; the log says why it is not taken in"
+                    waits = f"a registration in {about} waits for {age_s:.0f} s; the log says why it is not taken in"
+                    detail = why or waits
                     await alerting.tell(OLD, detail, about=about)
                     self._told = True
+                return
+            if why:  # not yet for long
                 return
             self._told = False
             if alerting.standing(OLD, about):
