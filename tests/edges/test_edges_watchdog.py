@@ -63,3 +63,18 @@ def test_the_process_ends_with_exit_code_1_and_says_why() -> None:
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 1
     assert "loop_is_dead" in ended.stderr
+
+
+def test_a_console_that_takes_nothing_stops_the_loop_and_not_the_watchdog() -> None:
+    script = (
+        "import asyncio, logging, sys\n"
+        "from dtms_service.app.watchdog import Watchdog, leave_at_once\n"
+        "async def main():\n"
+        "    with Watchdog(end=leave_at_once, dead_s=0.3):\n"
+        "        while True:\n"
+        "            logging.warning('x' * 10_000)\n"
+        "logging.basicConfig()\n"
+        "asyncio.run(main())\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE) as service:  # nobody reads
+        assert service.wait(timeout=30) == 1

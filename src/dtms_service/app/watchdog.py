@@ -12,6 +12,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from functools import partial
 
 from dtms_service.app.leaving import FAILED
 
@@ -20,6 +21,8 @@ STALLED_S = 0.25
 """A standstill that is worth a line in the log, with the place in the code."""
 DEAD_S = 30.0
 """A standstill after which the process ends, so that whoever supervises it starts a new one."""
+SPEAK_S = 1.0
+"""A line of the log may take this long before the watchdog goes on without it."""
 
 log = logging.getLogger(__name__)
 
@@ -59,15 +62,16 @@ class Watchdog:
         while not self._over.wait(LOOK_S):
             if self._beats != seen:
                 if told:
-                    log.warning("loop_goes_on", extra={"stood_still_s": round(still, 2)})
+                    _patiently(partial(log.warning, "loop_goes_on", extra={"stood_still_s": round(still, 2)}))
                 seen, still, told = self._beats, 0.0, False
                 continue
             still += LOOK_S
             if still >= self._stalled_s and not told:
                 told = True
-                log.warning("loop_stands_still", extra={"at": self._place()})
+                _patiently(partial(log.warning, "loop_stands_still", extra={"at": self._place()}))
             if still >= self._dead_s:
-                log.critical("loop_is_dead", extra={"stood_still_s": round(still, 2), "at": self._place()})
+                facts = {"stood_still_s": round(still, 2), "at": self._place()}
+                _patiently(partial(log.critical, "loop_is_dead", extra=facts))
                 self._end()
                 return
 
@@ -81,5 +85,12 @@ class Watchdog:
 
 def leave_at_once() -> None:
     """End the process from a thread: nothing on the loop will run any more, and the ledger says what was done."""
-    logging.shutdown()
+    _patiently(logging.shutdown)
     os._exit(FAILED)
+
+
+def _patiently(speak: Callable[[], object]) -> None:
+    """Let it be said for a second: what stands still may be the log itself, a console that takes nothing any more."""
+    saying = threading.Thread(target=speak, name="watchdog-speaks", daemon=True)
+    saying.start()
+    saying.join(SPEAK_S)
