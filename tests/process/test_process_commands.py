@@ -51,9 +51,18 @@ def test_config_show_names_value_and_origin_of_every_setting_and_no_secret(dtms:
 
 
 def test_a_password_in_the_address_of_the_ledger_is_not_shown(dtms: Any) -> None:
-    _, out, _ = dtms("config", "show", DTMS_LEDGER_URL="postgresql://dtms:canary@db/dtms")
-    assert "postgresql://dtms:***@db/dtms" in out
+    _, out, _ = dtms("config", "show", DTMS_LEDGER_URL="sqlite://dtms:canary@db/dtms")
+    assert "sqlite://dtms:***@db/dtms" in out
     assert "canary" not in out
+
+
+def test_of_an_address_that_takes_alerts_only_scheme_and_host_are_shown(dtms: Any) -> None:
+    environ = {"DTMS_ALERTS__WEBHOOK__SECRET": "0123456789abcdef", "DTMS_ALERTS__DEADMAN__URL": f"https://b/{CANARY}"}
+    _, out, _ = dtms("config", "show", DTMS_ALERTS__WEBHOOK__URL=f"https://u:{CANARY}@a:1/x?{CANARY}", **environ)
+    shown = json.loads(out)
+    assert shown["alerts.webhook.url"]["value"] == "https://a/***"
+    assert shown["alerts.deadman.url"]["value"] == "https://b/***"
+    assert CANARY not in out
 
 
 def test_config_check_says_right_or_wrong(dtms: Any, tmp_path: Path) -> None:

@@ -214,3 +214,23 @@ def test_every_setting_has_one_name_and_the_tree_holds_its_value(tmp_path: Path)
     settings: Settings = loaded(tmp_path).settings
     for name in names:
         value_of(settings, name)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "named"),
+    [
+        ("DTMS_LEDGER_URL", "postgresql://db/dtms", "ledger.url: postgresql is not supported"),
+        ("DTMS_LEDGER_URL", "nonsense", "ledger.url: nonsense is not supported"),
+        ("DTMS_API_HOST", "999.1.1.1", "api.host: 999.1.1.1 is no address"),
+        ("DTMS_API__ALLOWED_HOSTS", "*.example", "api.allowed_hosts: * stands for nothing"),
+        ("DTMS_API__ALLOWED_ORIGINS", "*", "api.allowed_origins: * stands for nothing"),
+        ("DTMS_ALERTS__DEADMAN__URL", "https://a:99999/", "alerts.deadman.url"),
+    ],
+)
+def test_an_address_that_can_never_work_is_refused_by_its_name(
+    tmp_path: Path, variable: str, value: str, named: str
+) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        loaded(tmp_path, env={variable: value, "DTMS_API_TOKEN": "t"})
+    assert named in str(caught.value)
+    assert "Try: " in str(caught.value)

@@ -18,6 +18,9 @@ application = typer.Typer()
 config = typer.Typer(help="What DTMS is told to do, and where each value comes from.", no_args_is_help=True)
 application.add_typer(config, name="config")
 
+_SECRET_ADDRESSES = frozenset({"alerts.webhook.url", "alerts.deadman.url"})
+"""Whoever knows one of these may post there: of it only scheme and host are shown."""
+
 File = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="TOML file instead of DTMS_CONFIG or config/dtms.toml.")
 ]
@@ -39,7 +42,7 @@ def config_show(*, file: File = None, as_json: Json = False) -> None:
     """Show every setting, its value and where it comes from. Secrets are not shown."""
     found = loaded(file)
     rows = [
-        (leaf.name, _shown(value_of(found.settings, leaf.name)), found.origins.get(leaf.name, "default"))
+        (leaf.name, _shown(leaf.name, value_of(found.settings, leaf.name)), found.origins.get(leaf.name, "default"))
         for leaf in leaves()
     ]
     data = {name: {"value": value, "origin": origin} for name, value, origin in rows}
@@ -54,8 +57,11 @@ def config_check(*, file: File = None) -> None:
     typer.echo(f"the configuration is right ({', '.join(files) or 'no file'}, {len(found.origins)} values set)")
 
 
-def _shown(value: Any) -> Any:
-    """A value for eyes: secrets stay hidden, a password in an address too."""
+def _shown(name: str, value: Any) -> Any:
+    """A value for eyes: secrets stay hidden, a password in an address and the address of an alert too."""
+    if name in _SECRET_ADDRESSES and value is not None:
+        parts = urlsplit(value)
+        return f"{parts.scheme}://{parts.hostname}/***"
     if isinstance(value, SecretStr):
         return str(value)
     if isinstance(value, str) and (password := urlsplit(value).password if "://" in value else None):

@@ -11,8 +11,10 @@ import difflib
 import importlib.util
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -193,12 +195,37 @@ def _check(settings: Settings, *, real: bool) -> None:
     if market != "synthetic" and settings.terminal.kind == "simulated" and not Path(market).expanduser().exists():
         message = f"simulator.market: {market} does not exist. Try: synthetic, or a file or folder of bars"
         raise Misconfigured(message)
+    _check_doors(settings)
     if not is_loopback(settings.api.host) and not settings.tokens:
         message = (
             f"api.host is {settings.api.host}: DTMS listens beyond this machine only with a token. "
             f"Try: set DTMS_API_TOKEN, or api.host = {places.HOST}"
         )
         raise Misconfigured(message)
+
+
+def _check_doors(settings: Settings) -> None:
+    """Addresses that could never be opened or would never match."""
+    backend = settings.ledger.url.partition(":")[0].partition("+")[0]
+    if backend != "sqlite":
+        message = f"ledger.url: {backend} is not supported. Try: sqlite+aiosqlite:///path/to/dtms.db, or unset it"
+        raise Misconfigured(message)
+    host = settings.api.host
+    if re.fullmatch(r"[\d.]+", host) and not _is_address(host):
+        message = f"api.host: {host} is no address. Try: {places.HOST}, or an address of this machine"
+        raise Misconfigured(message)
+    for name in ("allowed_hosts", "allowed_origins"):
+        if any("*" in entry for entry in getattr(settings.api, name)):
+            message = f"api.{name}: * stands for nothing, names are compared exactly. Try: one entry for each name"
+            raise Misconfigured(message)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_alerts(settings: Settings) -> None:

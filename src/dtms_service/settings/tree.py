@@ -46,6 +46,11 @@ def _address(text: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname or not text.isprintable() or " " in text:
         message = "an http or https address is needed"
         raise ValueError(message)
+    try:
+        _ = parts.port
+    except ValueError as error:
+        message = f"the address has an impossible port ({error})"
+        raise ValueError(message) from error
     return text
 
 
