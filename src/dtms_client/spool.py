@@ -34,7 +34,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,10 +84,13 @@ class Entry:
         head = self.path.name.split("-", 1)[0]
         return int(head) / 1e9 if head.isascii() and head.isdigit() else 0.0
 
-    def load(self) -> Item:
-        """Read and verify. Raises `Damaged`, or ``FileNotFoundError`` when another drainer was faster."""
+    def load(self, owners: Collection[int] | None = None) -> Item:
+        """Read and verify. ``owners``: numbers of the users who may have written it; None is anybody.
+
+        Raises `Damaged`, or ``FileNotFoundError`` when another drainer was faster.
+        """
         try:
-            raw = _read(self.path)
+            raw = _read(self.path, owners)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -293,11 +296,14 @@ def _parse(raw: bytes) -> Item:
     return Item(body, wall, url)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, owners: Collection[int] | None = None) -> bytes:
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _NOFOLLOW)
     with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
             raise OSError(f"{path} is not a file")
+        if owners is not None and found.st_uid not in owners:
+            raise Damaged(f"belongs to another user (number {found.st_uid})")
         return file.read(FILE_MAX + 1)
 
 

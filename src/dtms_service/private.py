@@ -47,6 +47,29 @@ def closed(path: Path) -> None:
             path.chmod(stat.S_IMODE(mode) & ~OTHERS)
 
 
+def trusted() -> frozenset[int] | None:
+    """Numbers of the users whose files are taken: this process's own and root; None on Windows, which has no such."""
+    if sys.platform == "win32":
+        return None
+    return frozenset({os.geteuid(), 0})
+
+
+def exposed(path: Path) -> str | None:
+    """Why others could put something into this folder; None when they cannot, or there is no such folder."""
+    users = trusted()
+    if users is None:
+        return None
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    if found.st_uid not in users:
+        return f"{path} belongs to another user (number {found.st_uid})"
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"{path} may be written by others (mode {stat.S_IMODE(found.st_mode):04o})"
+    return None
+
+
 def opener(path: str, flags: int) -> int:
     """For ``open``: a new file is this user's alone, an older one becomes so, a link is refused. Raises OSError."""
     descriptor = os.open(path, flags | NOFOLLOW, 0o600)

@@ -173,6 +173,31 @@ def test_a_damaged_ledger_and_a_missing_one_fail_with_the_way_back(dtms: Any, se
     assert verdicts(dtms("doctor"))["ledger"][0] == "fail"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX file modes")
+def test_folders_that_others_may_write_to_are_a_failure(dtms: Any, tmp_path: Path) -> None:
+    for name, folder in (("state folder", tmp_path / "state"), ("outbox", tmp_path / "state" / "outbox")):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o777)
+        ended = dtms("doctor")
+        assert (ended.code, verdicts(ended)[name][0]) == (1, "fail")
+        assert f"chmod 700 {folder}" in verdicts(ended)[name][2]
+        folder.chmod(0o700)
+
+
+def test_open_trades_that_nobody_looks_after_are_a_failure(
+    dtms: Any, service: Service, at: dict[str, str], opened: Any, tmp_path: Path
+) -> None:
+    ticket = opened()
+    service.ask("PUT", f"/dtms/trades/{ticket}", json={}, status=201)
+    assert "open trades" not in verdicts(dtms("doctor", **at))
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    dtms("db", "backup", str(state / "dtms.db"), **at)
+    ended = dtms("doctor")
+    assert ended.code == 1
+    assert verdicts(ended)["open trades"][::2] == ("fail", "dtms serve")
+
+
 def test_a_full_disk_fails_and_little_room_warns(dtms: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", ["total", "used", "free"])
     for free, verdict, code in ((63 * 2**20, "fail", 1), (65 * 2**20, "warn", 0), (2 * 2**30, "ok", 0)):

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dtms_service import logs
+from dtms_client.spool import REJECTED, Spool, entries
+from dtms_service import logs, private
+from dtms_service.app import ingest
 from dtms_service.ledger import copies
 from dtms_service.ledger.reserve import Reserve
 from dtms_service.ledger.store import SqlLedger
@@ -102,3 +104,35 @@ def test_the_log_is_not_written_through_a_link(tmp_path: Path, capsys: pytest.Ca
     logging.getLogger("dtms_service.somewhere").warning("an_event")
     assert (tmp_path / "precious").read_text() == "kept"
     assert "log_file_unavailable" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("mode", "told"), [(0o700, False), (0o755, False), (0o770, True), (0o702, True)])
+def test_a_folder_that_others_may_write_to_is_told(tmp_path: Path, mode: int, told: bool) -> None:
+    tmp_path.chmod(mode)
+    why = private.exposed(tmp_path)
+    assert (why is not None) == told
+    assert private.exposed(tmp_path / "none") is None
+
+
+def of_somebody_else(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid() == 0:
+        os.chown(path, 4242, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 4242)
+
+
+def test_a_folder_of_somebody_else_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path.chmod(0o700)
+    of_somebody_else(tmp_path, monkeypatch)
+    assert "belongs to another user" in (private.exposed(tmp_path) or "")
+
+
+def test_a_registration_that_another_user_left_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(tmp_path / "outbox")
+    mine = spool.write({"ticket": 1})
+    assert mine.load(private.trusted()).body == {"ticket": 1}
+    of_somebody_else(mine.path, monkeypatch)
+    assert mine.load().body == {"ticket": 1}
+    assert ingest._read(spool.folder, 8001) == []
+    (rejected,) = entries(spool.folder, REJECTED)
+    assert "another user" in rejected.reason()["detail"]

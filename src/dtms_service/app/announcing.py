@@ -10,6 +10,7 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from dtms_client.spool import ANNOUNCED, Damaged, entries
+from dtms_service import private
 from dtms_service.api import spooled
 from dtms_service.domain.errors import Invalid
 from dtms_service.domain.unmanaged import Announcement
@@ -65,7 +66,7 @@ class Folder:
                 log.info("announcement_settled", extra={"file": str(entry.path)})
                 continue
             try:
-                item = entry.load()
+                item = entry.load(private.trusted())
                 if item.url is not None and not is_here(item.url, port):
                     continue
                 if now.wall - item.created_wall > KEPT_S:

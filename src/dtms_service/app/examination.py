@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from dtms_client.spool import NEW, REJECTED, entries
+from dtms_service import private
 from dtms_service.app.build import clock_of, gateway_of, link_of
 from dtms_service.app.keeping import marker
 from dtms_service.app.port_holder import Speaker, speaker
@@ -65,7 +66,7 @@ def examined(settings: Settings) -> Iterator[Finding]:
     held = is_held(settings.state_dir / NAME)
     yield lock(settings, held=held)
     yield port(settings, held=held)
-    yield from ledger(settings)
+    yield from ledger(settings, held=held)
     for place in settings.spool.folders:
         yield outbox(place, SystemClock().now())
 
@@ -76,6 +77,8 @@ def folder(settings: Settings) -> Finding:
     if not os.access(place, os.W_OK):
         remedy = "set DTMS_STATE_DIR to a folder of yours"
         return Finding("state folder", FAIL, f"{place} cannot be written", remedy)
+    if why := private.exposed(settings.state_dir):
+        return Finding("state folder", FAIL, why, f"chmod 700 {settings.state_dir}, as its owner")
     made = "" if place == settings.state_dir else ", made at the first start"
     return Finding("state folder", OK, f"{settings.state_dir}{made}")
 
@@ -119,7 +122,7 @@ def port_finding(found: Speaker, where: str, *, held: bool) -> Finding:
     return Finding("port", FAIL, f"{where} is taken by {found}", remedy)
 
 
-def ledger(settings: Settings) -> Iterator[Finding]:
+def ledger(settings: Settings, *, held: bool) -> Iterator[Finding]:
     """Whether the record is sound, whose account it is, and how far the broker's clock is ahead."""
     try:
         path = database.path_of(settings.ledger.url)
@@ -128,6 +131,7 @@ def ledger(settings: Settings) -> Iterator[Finding]:
             return
         found = copies.verify(path, marker(settings))
         facts = copies.facts(path)
+        open_trades = 0 if held else copies.open_trades(path)
     except StorageBusy as error:
         yield Finding("ledger", WARN, error.detail, "again in a moment; find the program that holds it")
     except StorageFailed as error:
@@ -135,6 +139,9 @@ def ledger(settings: Settings) -> Iterator[Finding]:
         yield Finding("ledger", FAIL, error.detail, remedy)
     else:
         yield Finding("ledger", OK, f"{found.path}: sound, {found.trades} trades, {found.commits} commits")
+        if open_trades:
+            detail = f"DTMS does not run, and {open_trades} trades of this ledger are open: nobody looks after them"
+            yield Finding("open trades", FAIL, detail, "dtms serve")
         yield from _remembered(facts)
 
 
@@ -152,6 +159,8 @@ def outbox(place: Path, now: float) -> Finding:
         waiting, rejected = entries(place, NEW), entries(place, REJECTED)
     except OSError as error:
         return Finding("outbox", FAIL, f"{place} cannot be read: {error}", "the folder's permissions (DTMS_SPOOL_DIR)")
+    if why := private.exposed(place):
+        return Finding("outbox", FAIL, why, f"chmod 700 {place}, as its owner")
     if rejected:
         detail = f"{place}: {len(rejected)} registrations were rejected"
         return Finding("outbox", WARN, detail, "dtms-client outbox list, then outbox retry")

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dtms_service import logs
+from dtms_service import logs, private
 from dtms_service.app.announcing import Folder
 from dtms_service.app.build import Parts, build, speed_of, web
 from dtms_service.app.ingest import Intake, ingest
@@ -59,6 +59,7 @@ async def serve(settings: Settings, plan: Plan) -> int:
     on_signals(ending.set)
     with state_lock(settings):
         logs.start(settings.logs.level, settings.state_dir / "logs", settings.secrets)
+        _warn_of_others(settings)
         sockets = listening(settings.api.host, settings.api.port)
         parts = plan.build(settings)
         lag = LoopLag()
@@ -77,6 +78,13 @@ async def serve(settings: Settings, plan: Plan) -> int:
             await _stop(parts, server, serving)
     log.info("stopped")
     return DONE
+
+
+def _warn_of_others(settings: Settings) -> None:
+    """Whoever may write to these folders may exchange the record, or register trades without a token."""
+    for place in (settings.state_dir, *settings.spool.folders):
+        if why := private.exposed(place):
+            log.warning("folder_open_to_others", extra={"why": why, "try": f"chmod 700 {place}, as its owner"})
 
 
 async def _live(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dtms_service.domain.errors import StorageFailed
+from dtms_service.domain.states import TradeState
 from dtms_service.ledger import codec, database
 from dtms_service.ledger.marker import durable, read, sync_folder
 from dtms_service.ledger.seal import name_of, rows_in
@@ -69,6 +70,13 @@ def facts(path: Path) -> dict[str, str]:
     """What the ledger knows beside its trades, such as the pinned ``account`` (R45). Raises like `verify`."""
     with _told(path), contextlib.closing(database.read_only(path)) as raw:
         return dict(raw.execute(f"SELECT name, value FROM {META.name}").fetchall())  # noqa: S608 -- a name of ours
+
+
+def open_trades(path: Path) -> int:
+    """How many trades are not over. Raises like `verify`."""
+    with _told(path), contextlib.closing(database.read_only(path)) as raw:
+        states = [state for (state,) in raw.execute(f"SELECT state FROM {TRADES.name}")]  # noqa: S608 -- a name of ours
+    return sum(not TradeState(state).final for state in states)
 
 
 def back_up(path: Path, target: Path) -> Verified:
