@@ -5,7 +5,8 @@
     DtmsClientError
     ├── Unreachable          nothing answered, or not in time
     │   └── NotDtms          something answers there, and it is not DTMS
-    ├── NotReady             DTMS answers, but cannot do it now (503, 429, 5xx)
+    ├── NotReady             DTMS answers, but cannot do it now (503, 5xx)
+    │   └── RateLimited      too many requests from this token or address (429)
     ├── Rejected             DTMS decided against it; the same request will not succeed
     │   ├── Invalid          the request makes no sense (also found before anything is sent)
     │   │   └── BadSetting   a DTMS_* variable or the [api] table holds a value that cannot be used
@@ -72,6 +73,12 @@ class NotReady(DtmsClientError):
     """DTMS answers, but cannot do this now."""
 
     hint = "Wait for it with 'dtms-client wait-ready'; GET /health/ready names the reasons."
+
+
+class RateLimited(NotReady):
+    """There were too many requests from this token or address."""
+
+    hint = "Wait a few seconds; find the program in a loop, or give each program a token of its own."
 
 
 class Rejected(DtmsClientError):
@@ -141,5 +148,5 @@ _BY_STATUS: dict[int, type[DtmsClientError]] = {
     415: Invalid,
     422: Invalid,
     425: NotReady,
-    429: NotReady,
+    429: RateLimited,
 }

@@ -388,6 +388,15 @@ async def test_what_is_exempt_takes_nothing_from_the_bucket(connect, market):
         assert [(await http.get("/dtms/status")).status_code for _ in range(2)] == [200, 429]
 
 
+async def test_a_loop_of_one_program_does_not_keep_an_operator_from_halting(connect):
+    # Without tokens all programs of a machine are one caller.
+    async with connect(rate=RateLimit(Hand(), rate=1.0, burst=2.0)) as http:
+        looping = [(await http.get("/dtms/status")).status_code for _ in range(5)]
+        ordered = [(await http.post(f"/dtms/control/{verb}")).status_code for verb in ("halt", "flatten", "halt")]
+    assert looping == [200, 200, 429, 429, 429]
+    assert ordered == [200, 200, 429]  # a loop of orders is held too
+
+
 async def test_wrong_tokens_are_slowed_down_too(connect):
     async with connect(rate=RateLimit(Hand(), rate=1.0, burst=2.0), tokens=TOKENS) as http:
         statuses = [(await http.get("/dtms/status", headers=bearer(f"guess{n}"))).status_code for n in range(3)]

@@ -42,7 +42,7 @@ def test_the_exports_are_sorted_and_exist() -> None:
         (403, "forbidden", "Unauthorized"),
         (421, "host_not_allowed", "Rejected"),
         (405, "method_not_allowed", "Rejected"),
-        (429, "rate_limited", "NotReady"),
+        (429, "rate_limited", "RateLimited"),
         (503, "not_accepting", "NotReady"),
         (503, "storage_busy", "NotReady"),
         (500, "internal_error", "NotReady"),
@@ -53,6 +53,13 @@ def test_every_code_of_the_service_has_its_error(status: int, code: str, name: s
     error = errors.of_problem(problem)
     assert type(error).__name__ == name
     assert error.problem is problem
+
+
+def test_too_many_requests_are_not_answered_with_waiting_for_a_start() -> None:
+    error = errors.of_problem(Problem(title="t", status=429, detail="d", code="rate_limited", retryable=True))
+    assert isinstance(error, errors.NotReady)
+    assert "wait-ready" not in error.hint
+    assert "loop" in error.hint
 
 
 def _all_below(cls: type) -> set[type]:

@@ -123,7 +123,7 @@ class Gate:
         if self._access.rate is None or scope["path"].startswith(EXEMPT):
             return None
         client = scope.get("client")
-        wait = self._access.rate.wait(token or (client[0] if client else ""))
+        wait = self._access.rate.wait(token or (client[0] if client else ""), scope["path"])
         return RateLimited(retry_after_s=wait) if wait else None
 
     def _refused(self, scope: AsgiScope, scopes: frozenset[Scope]) -> DtmsError | None:

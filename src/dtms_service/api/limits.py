@@ -13,6 +13,10 @@ _ROUNDING = 1e-6
 
 EXEMPT = ("/health", "/dtms/health", "/metrics", "/dtms/metrics", "/simulator/")
 
+ORDERS = "/dtms/control/"
+"""What begins so has a bucket of its own per caller: without tokens all programs of a machine are one caller, and the
+loop of one of them must not keep an operator from halting."""
+
 
 class RateLimit:
     """``rate`` requests per second, bursts of ``burst``, per caller. ``monotonic`` gives seconds of process time."""
@@ -24,8 +28,9 @@ class RateLimit:
         self._full_at: dict[str, float] = {}
         """caller -> the moment its bucket is full again; a caller not in here has a full one."""
 
-    def wait(self, caller: str) -> int:
+    def wait(self, caller: str, path: str = "") -> int:
         """Take one request from the caller's bucket: 0, or the whole seconds to wait when it is empty."""
+        caller = f"{ORDERS} {caller}" if path.startswith(ORDERS) else caller
         now = self._monotonic()
         full_at = max(self._full_at.get(caller, now), now)
         over = (full_at - now) * self._rate + 1.0 - self._burst

@@ -11,6 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from dtms_client import operating
+from dtms_client.errors import RateLimited
 from dtms_client.sync import DtmsClient
 from dtms_service.commands.looking import connected
 from dtms_service.commands.showing import Json, show, table
@@ -71,7 +72,7 @@ def flatten(
     """Close every position that DTMS protects, now; works while paused or halted."""
     with connected() as client:
         if _asks(yes=yes):
-            status = client.status()
+            status = _status(client)
             account = status.get("account") or {}
             count = (status.get("counts") or {}).get("protected", "the")
             _confirmed(f"Close {count} protected positions on account {account.get('login', '?')}, now?", yes=yes)
@@ -83,6 +84,14 @@ def _order(verb: str, reason: str, by: str | None, *, as_json: bool) -> None:
     with connected() as client:
         done = _sent(client, verb, reason, by)
     show(done, lambda console: _standing(done, console), as_json=as_json)
+
+
+def _status(client: DtmsClient) -> dict[str, Any]:
+    """What the question shows; nothing when other programs use up the requests, because closing must not wait."""
+    try:
+        return client.status()
+    except RateLimited:
+        return {}
 
 
 def _sent(client: DtmsClient, verb: str, reason: str, by: str | None, *, force: bool = False) -> dict[str, Any]:

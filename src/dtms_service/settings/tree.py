@@ -70,7 +70,7 @@ class RateLimit(Section):
 
     enabled: bool = True
     """Hold each token or address to 50 requests per second with bursts of 200 (R42), so that one caller's loop
-    cannot take the service from the others."""
+    cannot take the service from the others. Orders (`/dtms/control/...`) have the same again for themselves."""
 
 
 class Token(Section):
