@@ -397,6 +397,13 @@ async def test_a_loop_of_one_program_does_not_keep_an_operator_from_halting(conn
     assert ordered == [200, 200, 429]  # a loop of orders is held too
 
 
+async def test_an_empty_token_opens_nothing_even_where_its_digest_is_accepted(connect):
+    empty = Token(hashlib.sha256(b"").hexdigest(), ALL_SCOPES)
+    async with connect(tokens=Tokens((empty,))) as http:
+        for header in ("Bearer", "Bearer ", "Bearer   "):
+            assert (await http.get("/dtms/status", headers={"Authorization": header})).status_code == 401
+
+
 async def test_wrong_tokens_are_slowed_down_too(connect):
     async with connect(rate=RateLimit(Hand(), rate=1.0, burst=2.0), tokens=TOKENS) as http:
         statuses = [(await http.get("/dtms/status", headers=bearer(f"guess{n}"))).status_code for n in range(3)]

@@ -18,7 +18,7 @@ from dtms_service.domain.record import Batch
 from dtms_service.ledger.store import SqlLedger
 from dtms_service.lock import Lock
 
-CANARY = "canary-5417"
+CANARY = "canary-5417-long-enough"
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from dtms_client.spool import REJECTED, Spool, entries
 
 pytestmark = pytest.mark.process
 
-CANARY = "canary-5417"
+CANARY = "canary-5417-long-enough"
 STANDIN = Path(__file__).with_name("process_standin.py")
 PATIENCE_S = 30.0
 

@@ -169,22 +169,33 @@ def test_a_terminal_program_or_bar_file_that_does_not_exist_is_an_error(tmp_path
 def test_listening_beyond_this_machine_needs_a_token(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match="only with a token"):
         loaded(tmp_path, env={"DTMS_API_HOST": "0.0.0.0"})
-    settings = loaded(tmp_path, env={"DTMS_API_HOST": "0.0.0.0", "DTMS_API_TOKEN": "open sesame"}).settings
+    settings = loaded(tmp_path, env={"DTMS_API_HOST": "0.0.0.0", "DTMS_API_TOKEN": "open sesame, please"}).settings
     assert settings.api.host == "0.0.0.0"
 
 
 def test_the_token_of_the_environment_counts_as_one_with_all_scopes_and_is_never_printed(tmp_path: Path) -> None:
-    settings = loaded(tmp_path, env={"DTMS_API_TOKEN": "canary-5417"}).settings
+    settings = loaded(tmp_path, env={"DTMS_API_TOKEN": "canary-5417-long-enough"}).settings
     (token,) = settings.tokens
-    assert token.sha256 == hashlib.sha256(b"canary-5417").hexdigest()
+    assert token.sha256 == hashlib.sha256(b"canary-5417-long-enough").hexdigest()
     assert set(token.scopes) == {"read", "register", "control"}
-    assert "canary-5417" not in repr(settings) + settings.model_dump_json()
+    assert "canary-5417-long-enough" not in repr(settings) + settings.model_dump_json()
+
+
+@pytest.mark.parametrize("token", ["", "fifteen letters"])
+def test_a_token_that_can_be_guessed_is_refused_and_not_repeated(tmp_path: Path, token: str) -> None:
+    with pytest.raises(Misconfigured, match=r"api\.token .*at least 16") as caught:
+        loaded(tmp_path, f'[api]\nhost = "0.0.0.0"\ntoken = "{token}"\n')
+    assert not token or token not in str(caught.value)
+
+
+def test_an_empty_variable_for_the_token_means_that_there_is_none(tmp_path: Path) -> None:
+    assert loaded(tmp_path, env={"DTMS_API_TOKEN": ""}).settings.tokens == ()
 
 
 def test_a_rejected_secret_is_not_repeated_in_the_error(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured) as caught:
-        loaded(tmp_path, '[api]\ntokens = [{ sha256 = "canary-5417", scopes = ["read"] }]\n')
-    assert "canary-5417" not in str(caught.value)
+        loaded(tmp_path, '[api]\ntokens = [{ sha256 = "canary-5417-long-enough", scopes = ["read"] }]\n')
+    assert "canary-5417-long-enough" not in str(caught.value)
 
 
 def test_dates_without_a_zone_are_utc(tmp_path: Path) -> None:
@@ -231,6 +242,6 @@ def test_an_address_that_can_never_work_is_refused_by_its_name(
     tmp_path: Path, variable: str, value: str, named: str
 ) -> None:
     with pytest.raises(Misconfigured) as caught:
-        loaded(tmp_path, env={variable: value, "DTMS_API_TOKEN": "t"})
+        loaded(tmp_path, env={variable: value, "DTMS_API_TOKEN": "sixteen letters!"})
     assert named in str(caught.value)
     assert "Try: " in str(caught.value)

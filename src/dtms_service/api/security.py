@@ -53,10 +53,11 @@ class Tokens:
         if not self.accepted:
             return None, ALL_SCOPES
         kind, _, secret = authorization.partition(" ")
-        digest = hashlib.sha256(secret.strip().encode("utf-8", "surrogateescape")).hexdigest()
+        secret = secret.strip()
+        digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
         name, scopes = None, frozenset[Scope]()
         for token in self.accepted:
-            if hmac.compare_digest(digest, token.sha256.lower()) and kind.lower() == "bearer":
+            if hmac.compare_digest(digest, token.sha256.lower()) and kind.lower() == "bearer" and secret:
                 name, scopes = token.sha256, token.scopes
         return name, scopes
 

@@ -93,8 +93,8 @@ class Api(Section):
     """Host names, besides the loopback ones, that a request may be addressed to (against DNS rebinding)."""
     allowed_origins: tuple[str, ...] = ()
     """Origins of web pages that may call the service (`http://localhost:8000`); none by default."""
-    token: SecretStr | None = None
-    """One bearer token with all scopes; give it as `DTMS_API_TOKEN`, not in a file."""
+    token: Annotated[SecretStr, Field(min_length=16)] | None = None
+    """One bearer token with all scopes, at least 16 characters; give it as `DTMS_API_TOKEN`, not in a file."""
     tokens: tuple[Token, ...] = ()
     """Accepted bearer tokens, `{sha256, scopes}` each. Any token closes everything but two health paths (R43)."""
     timeout: float = Field(default=places.TIMEOUT_S, gt=0, le=300)
