@@ -260,6 +260,7 @@ async def test_a_bug_is_500_without_its_insides_and_the_log_has_the_request_id(h
     assert "secret" not in answer.text
     assert (problem.definite, problem.retryable, problem.request_id) == (False, True, "find-me")
     assert any("find-me" in record.getMessage() for record in caplog.records)
+    assert any(getattr(record, "request_id", None) == "find-me" for record in caplog.records)
 
 
 async def test_an_error_without_a_class_of_its_own_hides_its_facts_too(http, authority):

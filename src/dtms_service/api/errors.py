@@ -202,7 +202,8 @@ async def on_error(request: Request, error: Exception) -> Response:
     """Handler of everything that is not a bug: our own errors, the framework's, and callers that hang up."""
     if isinstance(error, DtmsError):
         if row_of(type(error)).status >= 500 and not row_of(type(error)).retry_after:
-            _log.error("%s on %s", error.code, request.url.path, exc_info=error)
+            named = {"request_id": str(request.scope.get(REQUEST_ID, ""))}
+            _log.error("%s on %s", error.code, request.url.path, exc_info=error, extra=named)
         return respond(error, request.scope)
     if isinstance(error, RequestValidationError):
         return respond(invalid(error, skip=1), request.scope)
@@ -218,7 +219,9 @@ async def on_error(request: Request, error: Exception) -> Response:
 async def on_bug(request: Request, error: Exception) -> Response:
     """Handler of the unexpected: the caller learns the request id, the log the rest (the server raises it again)."""
     request_id = str(request.scope.get(REQUEST_ID, ""))
-    _log.error("request %s on %s failed", request_id, request.url.path, exc_info=error)
+    _log.error(
+        "request %s on %s failed", request_id, request.url.path, exc_info=error, extra={"request_id": request_id}
+    )
     return respond(DtmsError(), request.scope, {"X-Request-ID": request_id})
 
 
