@@ -163,6 +163,20 @@ async def test_the_document_offers_no_empty_name_where_somebody_must_be_named(ht
         assert "" not in schema["enum"]
 
 
+@pytest.mark.parametrize(
+    ("begins", "ends", "field"),
+    [
+        ("0001-01-01T00:00:00+14:00", "2026-01-05T09:00:00Z", "news.0.begins"),
+        ("2026-01-05T09:00:00Z", "9999-12-31T23:59:59-14:00", "news.0.ends"),
+    ],
+)
+async def test_news_at_a_time_that_utc_does_not_have_are_refused(
+    http: httpx.AsyncClient, begins: str, ends: str, field: str
+):
+    answer = await http.put("/dtms/news", json={"news": [{"begins": begins, "ends": ends, "title": "x"}]})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
+
+
 async def test_a_thousand_news_fit_in_one_announcement(http: httpx.AsyncClient):
     news = {"begins": "2026-01-09T13:25:00Z", "ends": "2026-01-09T13:45:00Z", "title": "US payrolls " * 10}
     answer = await http.put("/dtms/news", json={"news": [news] * 1000})

@@ -351,3 +351,12 @@ async def test_the_registry_says_when_the_stop_has_reached_the_entry(http, autho
 async def test_the_registry_has_no_manager_for_an_unknown_ticket(http):
     answer = await http.get("/trade-registry/1")
     assert (answer.status_code, answer.json()["managed_by"]) == (200, "")
+
+
+async def test_a_form_of_too_many_fields_is_refused_with_the_limit(http):
+    body = "ticket=7&" + "&".join(f"f{number}=1" for number in range(2_000))
+    answer = await http.post(
+        "/dtms/trade/enable", content=body, headers={"content-type": "application/x-www-form-urlencoded"}
+    )
+    assert answer.status_code == 422
+    assert "at most 100 fields" in answer.json()["detail"]

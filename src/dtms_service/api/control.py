@@ -96,10 +96,17 @@ def standing_out(standing: Standing) -> dict[str, Any]:
 
 
 def _news(given: NewsIn, number: int) -> News:
-    begins, ends = given.begins.astimezone(UTC), given.ends.astimezone(UTC)
+    begins, ends = _utc(given.begins, f"news.{number}.begins"), _utc(given.ends, f"news.{number}.ends")
     if ends <= begins:
         raise invalid_fields([{"field": f"news.{number}.ends", "expected": "a time after begins"}])
     return News(begins=_seconds(begins), ends=_seconds(ends), title=given.title, symbols=tuple(given.symbols))
+
+
+def _utc(time: datetime, field: str) -> datetime:
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as error:
+        raise invalid_fields([{"field": field, "expected": "a time between the years 1 and 9999 in UTC"}]) from error
 
 
 def _seconds(time: datetime) -> float:

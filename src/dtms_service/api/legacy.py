@@ -15,7 +15,7 @@ from dtms_client.wire import TICKET_MAX
 from dtms_service.api import convert, examples
 from dtms_service.api.aliases import registrations
 from dtms_service.api.describe import operation, with_body
-from dtms_service.api.errors import REQUEST_ID, MethodNotAllowed, problem, row_of
+from dtms_service.api.errors import REQUEST_ID, MethodNotAllowed, invalid_fields, problem, row_of
 from dtms_service.api.exchange import FORM, JSON, Ticket, answer, media_type, parse, read
 from dtms_service.api.health import active, watching, why_not
 from dtms_service.api.routes import FINDING, REGISTERING, find
@@ -27,6 +27,7 @@ from dtms_service.engine.authority import Authority
 from dtms_service.engine.registrar import Registered
 
 _BODY: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
+_FIELDS_MAX = 100
 
 
 class EnableIn(BaseModel):
@@ -62,7 +63,10 @@ _SAID = {
 async def _body(request: Request) -> Mapping[str, Any]:
     raw = await read(request, kinds=(JSON, FORM))
     if media_type(request) == FORM:
-        return dict(parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=100))
+        try:
+            return dict(parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_FIELDS_MAX))
+        except ValueError as error:
+            raise invalid_fields([{"field": "body", "expected": f"at most {_FIELDS_MAX} fields"}]) from error
     return parse(_BODY, raw)
 
 
