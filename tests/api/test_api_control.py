@@ -177,6 +177,34 @@ async def test_news_at_a_time_that_utc_does_not_have_are_refused(
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
 
 
+NEWS = {"begins": "2026-01-05T09:00:00Z", "ends": "2026-01-05T10:00:00Z", "title": "x"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/dtms/control/pause", {"reason": "a\x1b[2J"}),
+        ("POST", "/dtms/control/pause", {"by": "a\n"}),
+        ("PUT", "/dtms/news", {"news": [{**NEWS, "title": "a\x07"}]}),
+        ("PUT", "/dtms/news", {"news": [{**NEWS, "symbols": ["EUR\x00"]}]}),
+        ("PUT", "/dtms/news", {"news": [], "by": "a\r"}),
+        ("PUT", "/dtms/trades/7/owner", {"owner": "manual", "reason": "a\x1b"}),
+        ("PUT", "/dtms/trades/7/owner", {"owner": "manual", "by": "a\x1b"}),
+        ("DELETE", "/dtms/trades/7?reason=a%1B", None),
+        ("DELETE", "/dtms/trades/7?by=a%0A", None),
+    ],
+)
+async def test_control_characters_are_kept_out_of_the_record(
+    http: httpx.AsyncClient, authority: Any, trade_of: Any, method: str, path: str, body: Any
+):
+    authority.holds(trade_of(7))
+    answer = await http.request(method, path, json=body)
+    assert answer.status_code == 422
+    assert "printable" in answer.json()["detail"]
+    assert authority.said == ()
+    assert authority.standing.news == ()
+
+
 async def test_a_thousand_news_fit_in_one_announcement(http: httpx.AsyncClient):
     news = {"begins": "2026-01-09T13:25:00Z", "ends": "2026-01-09T13:45:00Z", "title": "US payrolls " * 10}
     answer = await http.put("/dtms/news", json={"news": [news] * 1000})

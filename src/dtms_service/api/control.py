@@ -14,7 +14,7 @@ from dtms_client.wire import TRADES
 from dtms_service.api import convert, examples
 from dtms_service.api.describe import operation, with_body
 from dtms_service.api.errors import MethodNotAllowed, invalid_fields
-from dtms_service.api.exchange import BATCH_MAX, Ticket, answer, parse, read
+from dtms_service.api.exchange import BATCH_MAX, Ticket, answer, parse, printable, read
 from dtms_service.api.routes import FINDING, find, shown
 from dtms_service.api.security import Scope
 from dtms_service.domain.control import News, Standing, Verb
@@ -99,7 +99,9 @@ def _news(given: NewsIn, number: int) -> News:
     begins, ends = _utc(given.begins, f"news.{number}.begins"), _utc(given.ends, f"news.{number}.ends")
     if ends <= begins:
         raise invalid_fields([{"field": f"news.{number}.ends", "expected": "a time after begins"}])
-    return News(begins=_seconds(begins), ends=_seconds(ends), title=given.title, symbols=tuple(given.symbols))
+    symbols = tuple(printable(f"news.{number}.symbols", symbol) for symbol in given.symbols)
+    title = printable(f"news.{number}.title", given.title)
+    return News(begins=_seconds(begins), ends=_seconds(ends), title=title, symbols=symbols)
 
 
 def _utc(time: datetime, field: str) -> datetime:
@@ -151,7 +153,8 @@ def control_routes(authority: Authority) -> APIRouter:
         ``resume`` ends a pause, only ``reset`` ends a halt; ``flatten`` closes what DTMS protects, also while paused.
         """
         wanted = parse(_ORDER, await read(request))
-        done = await authority.order(verb, reason=wanted.reason, by=wanted.by, force=wanted.force)
+        reason, by = printable("reason", wanted.reason), printable("by", wanted.by)
+        done = await authority.order(verb, reason=reason, by=by, force=wanted.force)
         refused = [{"ticket": ticket, "reason": why} for ticket, why in done.refused]
         return answer({**standing_out(done.standing), "tickets": list(done.tickets), "refused": refused})
 
@@ -160,7 +163,7 @@ def control_routes(authority: Authority) -> APIRouter:
         """No hedge and no partial close while news are due; stops still move, and closing everything still happens."""
         wanted = parse(_NEWS_LIST, await read(request, BATCH_MAX))
         news = [_news(given, number) for number, given in enumerate(wanted.news)]
-        return answer(standing_out(await authority.announce(news, by=wanted.by)))
+        return answer(standing_out(await authority.announce(news, by=printable("by", wanted.by))))
 
     return router
 
@@ -206,8 +209,8 @@ def ownership_routes(authority: Authority) -> APIRouter:
         """Between ``dtms``, ``universal_manager``, ``intelligent_exits`` and ``manual``; journalled."""
         wanted = parse(_OWNER, await read(request))
         to = convert.named_owner(wanted.owner, "owner")
-        trade = find(authority, ticket)
-        return handed(await authority.hand_over(trade, to, reason=wanted.reason, by=wanted.by))
+        reason, by = printable("reason", wanted.reason), printable("by", wanted.by)
+        return handed(await authority.hand_over(find(authority, ticket), to, reason=reason, by=by))
 
     @router.delete(TRADES + "/{ticket}", **_RELEASE_DOC)
     async def release(
@@ -216,7 +219,8 @@ def ownership_routes(authority: Authority) -> APIRouter:
         by: Annotated[str, Query(max_length=64, description="Who releases it.", examples=["anna"])] = "",
     ) -> Response:
         """Hand it to ``manual`` for good; a later registration of it answers ``observed`` (R28)."""
-        return handed(await authority.release(find(authority, ticket), reason=reason, by=by))
+        said = {"reason": printable("reason", reason), "by": printable("by", by)}
+        return handed(await authority.release(find(authority, ticket), **said))
 
     @router.get(TRADES + "/{ticket}/may-modify", **_MAY_DOC)
     async def may_modify(
