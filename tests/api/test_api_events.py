@@ -27,6 +27,7 @@ class Reader:
 
     app: Any
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    address: str = "127.0.0.1"
     status: int = 0
     told: dict[str, str] = field(default_factory=dict)
     leaves: asyncio.Event = field(default_factory=asyncio.Event)
@@ -64,7 +65,7 @@ class Reader:
             "scheme": "http",
             "query_string": b"",
             "headers": [(b"host", b"127.0.0.1"), *self.headers],
-            "client": ("127.0.0.1", 1),
+            "client": (self.address, 1),
             "server": ("127.0.0.1", 8001),
         }
         await self.app(scope, self._receive, self._send)
@@ -95,9 +96,9 @@ Follow = Callable[..., Any]
 @pytest.fixture
 def follow(world, authority) -> Follow:
     @asynccontextmanager
-    async def begin(last: int | None = None, app: Any = None) -> AsyncIterator[Reader]:
+    async def begin(last: int | None = None, app: Any = None, address: str = "127.0.0.1") -> AsyncIterator[Reader]:
         headers = () if last is None else ((b"last-event-id", str(last).encode()),)
-        reader = Reader(app or world[2], headers)
+        reader = Reader(app or world[2], headers, address)
         running = asyncio.create_task(reader.run())
         try:
             yield reader
@@ -217,6 +218,21 @@ async def test_there_is_a_limit_and_a_stream_that_ends_gives_its_place_back(foll
         answer = await http.get("/dtms/events")
         assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
         assert answer.headers["retry-after"] == "5"
+    async with follow() as again:
+        await again.frames(1)
+
+
+async def test_one_caller_cannot_take_the_places_of_all_others(follow, authority, monkeypatch):
+    monkeypatch.setattr(events, "STREAMS_OF_ONE", 2)
+    async with follow() as one, follow() as two:
+        await one.frames(1)
+        await two.frames(1)
+        async with follow() as refused:
+            assert "2 event streams of this token or address" in str(await refused.piece())
+            assert refused.status == 429
+        async with follow(address="192.0.2.7") as other:
+            await other.frames(1)
+            assert other.status == 200
     async with follow() as again:
         await again.frames(1)
 

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from dtms_service.api.errors import (
+    CALLER,
     REQUEST_ID,
     Forbidden,
     HostNotAllowed,
@@ -109,8 +110,10 @@ class Gate:
             await self._app(scope, receive, send)
             return
         name, scopes = self._access.tokens.scopes(Headers(scope=scope).get("authorization", ""))
+        client = scope.get("client")
         scope[SCOPES] = scopes
-        refused = self._too_fast(scope, name) or self._refused(scope, scopes)
+        scope[CALLER] = name or (client[0] if client else "")
+        refused = self._too_fast(scope) or self._refused(scope, scopes)
         methods = self._routes.methods(scope["path"])
         if refused is None and methods and scope["method"] not in methods:
             refused = MethodNotAllowed(allow=sorted(methods))
@@ -119,11 +122,10 @@ class Gate:
             return
         await self._app(scope, receive, send)
 
-    def _too_fast(self, scope: AsgiScope, token: str | None) -> DtmsError | None:
+    def _too_fast(self, scope: AsgiScope) -> DtmsError | None:
         if self._access.rate is None or scope["path"].startswith(EXEMPT):
             return None
-        client = scope.get("client")
-        wait = self._access.rate.wait(token or (client[0] if client else ""), scope["path"])
+        wait = self._access.rate.wait(scope[CALLER], scope["path"])
         return RateLimited(retry_after_s=wait) if wait else None
 
     def _refused(self, scope: AsgiScope, scopes: frozenset[Scope]) -> DtmsError | None:

@@ -48,6 +48,9 @@ OLD_PATHS = (
 REQUEST_ID = "dtms.request_id"
 """Key in the ASGI scope under which the request id travels."""
 
+CALLER = "dtms.caller"
+"""Key in the ASGI scope under which the name of the caller's token travels, or the address of one without."""
+
 
 class NotFound(DtmsError):
     """There is nothing at this path. GET /openapi.json lists what there is."""

@@ -7,11 +7,13 @@ reads on from its own position, and one that does not read at all is disconnecte
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
 from pydantic_core import to_json
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
@@ -19,7 +21,7 @@ from starlette.types import Scope as AsgiScope
 from dtms_client.wire import EVENTS, TICKET_MAX
 from dtms_service.api import convert, examples
 from dtms_service.api.describe import operation
-from dtms_service.api.errors import RateLimited
+from dtms_service.api.errors import CALLER, RateLimited
 from dtms_service.api.security import Scope
 from dtms_service.domain.errors import Invalid, NotAccepting, StorageBusy, StorageFailed
 from dtms_service.domain.trade import Event
@@ -27,6 +29,8 @@ from dtms_service.engine.authority import Authority
 
 STREAMS_MAX = 100
 """Open streams at most; the next one is told to come back later."""
+STREAMS_OF_ONE = 20
+"""Open streams of one token or address at most, so that one program does not take the places of all others."""
 HEARTBEAT_S = 10.0
 """Real seconds of silence after which a comment is sent, so that both ends notice a dead connection."""
 PAGE = 500
@@ -38,34 +42,46 @@ _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 class Streams:
-    """How many streams are open."""
+    """How many streams are open, by token or address."""
 
     def __init__(self) -> None:
-        self.open = 0
+        self._open: Counter[str] = Counter()
 
-    def enter(self) -> None:
+    @property
+    def open(self) -> int:
+        """All of them."""
+        return self._open.total()
+
+    def enter(self, caller: str) -> None:
         """One more. Raises `RateLimited` when there are too many."""
-        if self.open >= STREAMS_MAX:
-            raise RateLimited(f"{STREAMS_MAX} event streams are open already; close one, or share one", retry_after_s=5)
-        self.open += 1
+        whose, limit = "", STREAMS_MAX
+        if self._open[caller] >= STREAMS_OF_ONE:
+            whose, limit = " of this token or address", STREAMS_OF_ONE
+        elif self.open < STREAMS_MAX:
+            self._open[caller] += 1
+            return
+        raise RateLimited(f"{limit} event streams{whose} are open already; close one, or share one", retry_after_s=5)
 
-    def leave(self) -> None:
+    def leave(self, caller: str) -> None:
         """One less."""
-        self.open -= 1
+        self._open[caller] -= 1
+        if not self._open[caller]:
+            del self._open[caller]
 
 
 class _Stream(StreamingResponse):
     """An answer without end, which gives its place back when it ends all the same."""
 
-    def __init__(self, content: AsyncIterator[bytes], streams: Streams) -> None:
+    def __init__(self, content: AsyncIterator[bytes], streams: Streams, caller: str) -> None:
         super().__init__(content, headers=_HEADERS, media_type=MEDIA)
         self._streams = streams
+        self._caller = caller
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._streams.leave()
+            self._streams.leave(self._caller)
 
 
 def name_of(event: Event) -> str:
@@ -155,6 +171,7 @@ def event_routes(authority: Authority, streams: Streams) -> APIRouter:
 
     @router.get(EVENTS, **_EVENTS_DOC)
     async def events(
+        request: Request,
         last_event_id: Annotated[
             int | None,
             Header(ge=0, le=TICKET_MAX, description="Go on after this event; 0: from the first.", examples=[17]),
@@ -176,7 +193,8 @@ def event_routes(authority: Authority, streams: Streams) -> APIRouter:
             )
             expected = f"a whole number up to {feed.last}"
             raise Invalid(detail, errors=[{"field": "last-event-id", "expected": expected}])
-        streams.enter()
-        return _Stream(follow(authority, feed.last if last_event_id is None else last_event_id), streams)
+        caller = str(request.scope.get(CALLER, ""))
+        streams.enter(caller)
+        return _Stream(follow(authority, feed.last if last_event_id is None else last_event_id), streams, caller)
 
     return router
