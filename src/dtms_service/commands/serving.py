@@ -16,22 +16,28 @@ application = typer.Typer()
 
 
 @application.command()
-def serve(
+def serve(  # noqa: PLR0913 - one for each option
     *,
-    simulated: Annotated[bool | None, typer.Option("--simulated/--mt5", help="Which terminal.")] = None,
-    observe: Annotated[bool | None, typer.Option("--observe/--protect", help="Only record, or act.")] = None,
+    simulated: Annotated[bool, typer.Option("--simulated", help="The simulated terminal.")] = False,
+    mt5: Annotated[bool, typer.Option("--mt5", help="The real terminal, MetaTrader 5.")] = False,
+    observe: Annotated[bool, typer.Option("--observe", help="Only record.")] = False,
+    protect: Annotated[bool, typer.Option("--protect", help="Act.")] = False,
     with_demo: Annotated[bool, typer.Option("--demo", help="Open and register a few simulated positions.")] = False,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
     file: File = None,
 ) -> None:
     """Run the service until Ctrl-C."""
-    kind = None if simulated is None else ("simulated" if simulated else "mt5")
+    if simulated and mt5:
+        raise typer.BadParameter("--mt5 and --simulated contradict each other")
+    if observe and protect:
+        raise typer.BadParameter("--observe and --protect contradict each other")
+    kind = "simulated" if simulated else "mt5" if mt5 else None
     if with_demo and kind == "mt5":
         raise typer.BadParameter("the demonstration exists in the simulated terminal only", param_hint="--demo")
     chosen = {
         "terminal.kind": "simulated" if with_demo else kind,
-        "mode": None if observe is None else ("observe" if observe else "protect"),
+        "mode": "observe" if observe else "protect" if protect else None,
         "api.host": host,
         "api.port": port,
     }
