@@ -20,7 +20,6 @@
 from __future__ import annotations
 
 import inspect
-from typing import ClassVar
 
 from dtms_client.wire import Problem
 
@@ -28,7 +27,7 @@ from dtms_client.wire import Problem
 class DtmsClientError(Exception):
     """The request to DTMS failed."""
 
-    hint: ClassVar[str] = "Run 'dtms-client status' to see what DTMS says about itself."
+    hint: str = "Run 'dtms-client status' to see what DTMS says about itself."
 
     def __init__(
         self, detail: str | None = None, *, problem: Problem | None = None, retry_after: float | None = None
@@ -134,8 +133,16 @@ def of_problem(problem: Problem, retry_after: float | None = None) -> DtmsClient
         cls = NotReady if problem.status >= 500 or problem.retryable else Rejected
     if problem.code == "not_in_this_mode":
         cls = Rejected
-    return cls(problem.detail or problem.title, problem=problem, retry_after=retry_after)
+    error = cls(problem.detail or problem.title, problem=problem, retry_after=retry_after)
+    error.hint = _HINT_OF_CODE.get(problem.code, cls.hint)
+    return error
 
+
+_HINT_OF_CODE = {
+    "not_found": "Look at what there is: 'dtms alerts list' shows the alerts, GET /openapi.json every path.",
+    "not_in_this_mode": "'dtms status' shows mode and control; 'dtms reset' ends a halt, 'dtms resume' a pause.",
+}
+"""What to try where the status says too little."""
 
 _BY_STATUS: dict[int, type[DtmsClientError]] = {
     400: Invalid,

@@ -62,6 +62,19 @@ def test_too_many_requests_are_not_answered_with_waiting_for_a_start() -> None:
     assert "loop" in error.hint
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "remedy", "wrong"),
+    [
+        (404, "not_found", "dtms alerts list", "dtms trades"),
+        (409, "not_in_this_mode", "dtms reset", "Correct the request"),
+    ],
+)
+def test_what_to_try_fits_the_code(status: int, code: str, remedy: str, wrong: str) -> None:
+    error = errors.of_problem(Problem(title="t", status=status, detail="d", code=code, retryable=False))
+    assert remedy in error.hint
+    assert wrong not in error.hint
+
+
 def _all_below(cls: type) -> set[type]:
     return {cls, *(found for sub in cls.__subclasses__() for found in _all_below(sub))}
 

@@ -140,6 +140,22 @@ def test_a_backup_never_overwrites_and_gets_a_dated_name_in_a_folder(dtms: Any, 
     assert copy.read_bytes() == before
 
 
+def test_a_path_that_is_not_there_is_not_blamed_on_the_ledger(dtms: Any, ledger: Path, tmp_path: Path) -> None:
+    code, _, err = dtms("db", "backup", str(tmp_path / "nope" / "copy.db"))
+    assert (code, str(ledger) in err) == (1, False)
+    assert f"the folder {tmp_path / 'nope'} does not exist. Try: make it" in err
+    code, _, err = dtms("db", "verify", str(tmp_path / "nope"))
+    assert (code, "restore" in err) == (75, False)
+    assert "is no file. Try: the path of a copy" in err
+
+
+@pytest.mark.parametrize("both", [("--observe", "--protect"), ("--mt5", "--simulated")])
+def test_options_that_contradict_each_other_are_refused(dtms: Any, both: tuple[str, str]) -> None:
+    code, out, err = dtms("serve", *both)
+    assert (code, out) == (2, "")
+    assert f"{both[0]} and {both[1]} contradict each other" in err
+
+
 def test_verify_and_restore_of_a_damaged_copy_end_with_75_and_change_nothing(
     dtms: Any, ledger: Path, tmp_path: Path
 ) -> None:

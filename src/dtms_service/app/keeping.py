@@ -31,6 +31,8 @@ def back_up(settings: Settings, target: Path) -> Verified:
         target = target / f"{path.stem}-{_stamp()}{path.suffix}" if target.is_dir() else target
         if target.exists():
             raise Exit(FAILED, f"{target} exists already and was not touched. Try: another name, or a folder")
+        if not target.absolute().parent.is_dir():
+            raise Exit(FAILED, f"the folder {target.absolute().parent} does not exist. Try: make it, or another folder")
         return copies.back_up(path, target.absolute())
 
 
@@ -38,6 +40,8 @@ def verify(settings: Settings, path: Path | None) -> Verified:
     """Look through a copy, or through the ledger of the settings. Raises `Exit`."""
     with _ended("dtms db restore FILE with a backup that dtms db verify FILE finds sound"):
         if path is not None:
+            if not path.is_file():
+                raise Exit(STORAGE_FAILED, f"{path} is no file. Try: the path of a copy, or none for the ledger")
             return copies.verify(path)
         return copies.verify(database.path_of(settings.ledger.url), marker(settings))
 
