@@ -22,7 +22,7 @@ from dtms_service.domain.ownership import DTMS_STRATEGIES
 
 
 class Terminal(FakeDtms):
-    """A fake that also has positions; ``lists``: the service names those that nobody registered."""
+    """A fake that also has positions; ``lists``: it is a real one, and the service names what nobody registered."""
 
     def __init__(self, *tickets: int, lists: bool = True) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Terminal(FakeDtms):
             rows = [{"ticket": t, "symbol": "EURUSD", "side": "BUY", "volume": 0.1} for t in tickets]
             hedge = {"ticket": 77, "symbol": "EURUSD", "side": "SELL", "volume": 0.1, "own": True}
             return httpx.Response(200, json={"positions": [*rows, hedge]})
-        if path == simulated:
+        if path == simulated and not self.lists:
             shown = [{"ticket": t, "symbol": "EURUSD", "type": 0, "volume": 0.1, "magic": 7} for t in self.open]
             return httpx.Response(200, json={"positions": shown})
         return super().handle_request(request)

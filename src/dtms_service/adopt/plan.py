@@ -109,4 +109,10 @@ def _of_record(row: OldTrade, state: str | None) -> Candidate:
     shown = (str(symbol or ""), str(side or "").upper(), volume if isinstance(volume, float) else None)
     if state is not None:
         return Candidate(row.ticket, Verdict.REGISTERED, f"it is {state}", *shown, row.found_in)
-    return Candidate(row.ticket, Verdict.ABSENT, "it is closed, or on another account", *shown, row.found_in)
+    return Candidate(
+        row.ticket,
+        Verdict.ABSENT,
+        "it is closed, on another account, or newer than the last cycle",
+        *shown,
+        row.found_in,
+    )

@@ -95,11 +95,11 @@ def _trades(client: DtmsClient) -> Iterator[Any]:
 
 
 def _unmanaged(client: DtmsClient) -> list[Open]:
-    """Positions that nobody registered; a simulated terminal is asked itself where the service does not list them."""
+    """What is open: a simulated terminal is asked itself, a real one was looked at by the service's last cycle."""
     try:
-        return client.call(Call("GET", UNMANAGED, _positions))
-    except NotFound:
         return client.call(Call("GET", SIMULATED, _positions))
+    except NotFound:
+        return client.call(Call("GET", UNMANAGED, _positions))
 
 
 def _positions(reply: Reply) -> list[Open]:
