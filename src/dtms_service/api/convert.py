@@ -26,7 +26,7 @@ from dtms_service.engine.readiness import Report
 from dtms_service.engine.registrar import Registered
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4_096)
 def iso(time: float) -> str:
     """Seconds since the epoch as ISO 8601 UTC with milliseconds and ``Z``; remembered: trades repeat their times."""
     return datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

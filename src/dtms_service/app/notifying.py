@@ -19,7 +19,7 @@ from dtms_service.api.convert import account_out
 from dtms_service.app.build import Parts
 from dtms_service.clock import SystemClock
 from dtms_service.domain.errors import NotAccepting, StorageBusy
-from dtms_service.engine.alerting import Alerting
+from dtms_service.engine.alerting import RESTARTING, STARTS_S, Alerting
 from dtms_service.notify.channels import Channel, LogLines, Webhook
 from dtms_service.notify.posting import Door, NotTaken
 from dtms_service.settings.tree import Settings
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
 """Between two looks for something to deliver."""
+LOADED_LOOK_S = 0.05
+"""Between two looks whether the ledger is open: a life that ends soon after is a start, too."""
 AT_ONCE = 50
 """Alerts in one message: after a long outage a receiver gets a few messages, not thousands."""
 RETRY_S = (1.0, 30.0)
@@ -99,6 +101,31 @@ async def _over(alerting: Alerting, channel: str) -> None:
         log.warning("alert_not_stored", extra={"code": UNDELIVERED, "why": error.detail})
 
 
+async def note_start(alerting: Alerting, at: float, pace: Pace) -> None:
+    """Note the start of this process at ``at``, wall time, once the ledger takes it; and that it has lasted.
+
+    Returns never: there is nothing to do after that. Raises ``StorageFailed``.
+    """
+    await _stored(lambda: alerting.started(at), pace)
+    await pace.sleep(STARTS_S)
+    await _stored(alerting.stayed, pace)
+    await asyncio.Event().wait()
+
+
+async def _stored(write: Callable[[], Awaitable[None]], pace: Pace) -> None:
+    busy = False
+    while True:
+        try:
+            return await write()
+        except NotAccepting:  # the ledger is being opened
+            await pace.sleep(LOADED_LOOK_S)
+        except StorageBusy as error:
+            if not busy:
+                log.warning("alert_not_stored", extra={"code": RESTARTING, "why": error.detail})
+            busy = True
+            await pace.sleep(LOOK_S)
+
+
 def side_tasks(parts: Parts, settings: Settings, pace: Pace) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
     """What is to be kept up, by name; everything it needs is opened anew each time."""
     alerting, webhook, deadman = parts.engine.alerting, settings.alerts.webhook, settings.alerts.deadman
@@ -117,7 +144,8 @@ def side_tasks(parts: Parts, settings: Settings, pace: Pace) -> dict[str, Callab
             await ping(door, lambda: parts.engine.counts.cycles, deadman.period_s, pace)
 
     tasks: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
-        "alerts to the log": lambda: deliver(alerting, LogLines(), pace)
+        "alerts to the log": lambda: deliver(alerting, LogLines(), pace),
+        "starts": partial(note_start, alerting, wall(), pace),
     }
     if webhook.url is not None and webhook.secret is not None:
         tasks["alerts to the webhook"] = partial(to_webhook, webhook.url, webhook.secret.get_secret_value())

@@ -245,6 +245,12 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "The third failure in a row ends the service; stops at the broker stay in force.",
             "Report the error: it is in the log under monitor_failed.",
         ),
+        "restarting": Code(
+            _CRITICAL,
+            "The service was started five times within five minutes.",
+            "Between two lives no position is watched; stops at the broker stay in force. Every life watches as usual.",
+            "Look at the end of the log of each life for what ended it; the alert is over after five minutes of one.",
+        ),
         "storage_was_busy": Code(
             _WARNING,
             "For ten seconds or more nothing could be written: the database was held by another program, or the disk "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 
@@ -15,6 +16,11 @@ from dtms_service.engine.record import Record
 log = logging.getLogger(__name__)
 
 ACKNOWLEDGED = "alert_acknowledged"
+STARTS = "starts"
+"""Fact: the wall times of the newest starts of the service, JSON, oldest first."""
+STARTS_TOLD, STARTS_S = 5, 300.0
+"""So many starts within so many seconds are an alert."""
+RESTARTING = "restarting"
 
 
 class Alerting:
@@ -82,6 +88,24 @@ class Alerting:
         """The cause of such an alert has passed."""
         self._check_loaded()
         await self._record.write(events=[alerts.over_event(self._clock.now(), code, detail, about=about)])
+
+    async def started(self, at: float) -> None:
+        """Note a start at ``at``, wall time (the market's may stand still); alert at the fifth in five minutes."""
+        self._check_loaded()
+        before = [float(time) for time in json.loads(self._record.facts.get(STARTS, "[]"))]
+        if at in before:
+            return
+        starts = [*before, at][-STARTS_TOLD:]
+        events = []
+        if len(starts) == STARTS_TOLD and 0 <= at - starts[0] <= STARTS_S:
+            detail = f"the service was started {STARTS_TOLD} times within {at - starts[0]:.0f} seconds"
+            events.append(alerts.alert_event(self._clock.now(), RESTARTING, detail))
+        await self._record.write(events=events, facts={STARTS: json.dumps(starts)})
+
+    async def stayed(self) -> None:
+        """The service has run for longer than restarts in a row would let it."""
+        if self.standing(RESTARTING, ""):
+            await self.tell_over(RESTARTING, f"the service has been running for {STARTS_S:.0f} seconds")
 
     def _check_loaded(self) -> None:
         if not self._record.loaded:
