@@ -14,6 +14,7 @@ import platform
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def main() -> int:
         try:
             found, held = PROOFS[name](), True
         except AssertionError as violation:
-            found, held = f"VIOLATION {violation}", False
+            found, held = f"VIOLATION {str(violation) or traceback.format_exc()}", False
         line, tables = (found, {}) if isinstance(found, str) else found
         failed |= not held
         print(f"{name}: {line}", flush=True)

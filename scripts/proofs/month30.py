@@ -1,7 +1,7 @@
 """Thirty days of the engine with its ledger and its API, twenty positions open at any time: what grows, and what not.
 
-The heap is what tracemalloc counts of the service, without the simulated broker, which lives in another process. It is
-measured from the day on which the book has its thousand trades that are over; without that limit it grows.
+The heap is what tracemalloc counts of the service; the simulated broker lives in another process. It is measured from
+the day on which the book has its thousand trades that are over; without that limit it grows.
 """
 
 from __future__ import annotations

@@ -143,7 +143,7 @@ async def open_world(
     start: bool = True,
     market: str = "synthetic",
     contracts: Sequence[Mapping[str, Any]] = (),
-    link_type: type[CountedLink] = CountedLink,
+    link_type: Callable[..., Any] = CountedLink,
     unmanaged: Policy = Policy.ALERT,
     clock: SystemClock | None = None,
 ) -> World:
@@ -151,7 +151,8 @@ async def open_world(
 
     ``broker_offset``: None is measured, as at a real terminal. ``begins``: first instant of the market, ISO 8601.
     ``market``: synthetic, a bar file or a folder of them. ``contracts``: what differs from the catalogue's symbols.
-    ``clock``: the engine's, instead of one that shows the simulator's date; whoever brings it moves the market.
+    ``link_type`` makes a `CountedLink`, or another link with ``asked``. ``clock``: the engine's, instead of one that
+    shows the simulator's date; whoever brings it moves the market.
     """
     folder.mkdir(parents=True, exist_ok=True)
     options = {

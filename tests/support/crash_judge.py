@@ -194,7 +194,9 @@ def _unlike(disk: Disk) -> Iterator[str]:
     for trade in disk.trades:
         position = held.get(trade["identifier"])
         if trade["state"] in {"CLOSED", "REJECTED"} or position is None:
-            if position is not None or trade["state"] not in {"CLOSED", "REJECTED", "PENDING"}:
+            # What DTMS closed whole in the last cycle has no volume left in the record; its deals come with the next.
+            known = trade["state"] in {"CLOSED", "REJECTED", "PENDING"} or trade["volume"] == 0
+            if position is not None or not known:
                 yield f"{trade['ticket']} is {trade['state']}, and {'gone' if position is None else 'open'}"
         elif (trade["volume"], trade["stop_loss"] or 0.0) != (position["volume"], position["sl"]):
             recorded, real = (trade["volume"], trade["stop_loss"]), (position["volume"], position["sl"])

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -43,6 +44,8 @@ NERVOUS = {
 }
 SETTLED_S = 180.0
 """Market seconds after which every order of a start is settled, the settle window included."""
+MOMENT_S = 0.001
+LOOKS = 100
 DYING_S = 20.0
 LIFE_S = 2.0
 
@@ -134,17 +137,22 @@ class Killing:
         while entries(outbox):
             assert time.monotonic() < deadline, f"{entries(outbox)} are not taken in\n{self.victim.log()}"
             time.sleep(0.02)
-        self.victim.advance(seconds=SETTLED_S)
-        self._to_the_next_cycle()
+        self._to_the_next_cycle(_seconds(self.victim.advance(seconds=SETTLED_S)["now"]))
         self.judge.at_rest(self.disk())
         ready = self.victim.get("/health/ready")
         assert ready["status"] == "ready", ready
 
-    def _to_the_next_cycle(self) -> None:
-        """Between two cycles the broker may close a position of which the record cannot know yet."""
-        trades = self.victim.get("/dtms/trades?limit=1")["trades"]
-        if trades:
-            self.victim.post("/simulator/advance", {"until": trades[0]["next_check_at"]})
+    def _to_the_next_cycle(self, now: float) -> None:
+        """Stop the market where a cycle has just looked: later the broker may close what the record holds open."""
+        for _ in range(LOOKS):
+            answer = self.victim.get("/dtms/trades?limit=1")
+            if now - _seconds(answer["as_of"]) <= 2 * MOMENT_S or not answer["trades"]:
+                return
+            # The answer's times have whole milliseconds, and a cycle may be due between two of them.
+            until = max(_seconds(answer["trades"][0]["next_check_at"]), now) + MOMENT_S
+            now = _seconds(self.victim.advance(until=until)["now"])
+        message = f"no cycle looked where the market stands\n{self.victim.log()}"
+        raise AssertionError(message)
 
     def disk(self) -> Disk:
         """What lies there, while the service is dead or has nothing to do."""
@@ -234,6 +242,10 @@ class Killing:
         answer = self.victim.ask("PUT", f"/dtms/trades/{ticket}", json={}, status=None, timeout=10)
         assert answer.get("outcome") in {"protected", "already_protected"}, answer
         self.judge.acknowledged.add(ticket)
+
+
+def _seconds(time: str) -> float:
+    return datetime.fromisoformat(time).timestamp()
 
 
 def _dead(process: Any, point: Point, folder: Path) -> None:
