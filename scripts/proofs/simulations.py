@@ -11,7 +11,7 @@ from typing import Any
 
 from simulate import runs, summary
 
-SEEDS, HOURS = 24, 24.0
+SEEDS, HOURS = 200, 24.0
 TWICE, TWICE_HOURS = 100, 1.0
 
 
@@ -23,7 +23,7 @@ def prove() -> tuple[str, Mapping[str, Any]]:
         if ended.found is None:
             raise AssertionError(f"seed {ended.seed}: {ended.violation}")
         done.append(ended.found)
-        if len(done) % 10 == 0:
+        if len(done) % 20 == 0:
             print(f"  {summary(done, 0)}", flush=True)
     first, second = ({e.seed: e.found and e.found.trace for e in runs(0, TWICE, TWICE_HOURS, jobs)} for _ in range(2))
     differ = [seed for seed, trace in first.items() if trace is None or trace != second[seed]]

@@ -22,12 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import storm
 import storm_setting as weather
 import virtual_loop
 from callers import Caller, Promises, SimulatedClient
 from life import Died, Life
 from network import Network
+from numpy.typing import NDArray
 from protections import PROTECTIONS
 from storm import Storm, StormLink
 from storm_judge import Broken, Judge
@@ -69,6 +71,10 @@ HAPPENINGS: Mapping[str, int] = {
 _NOT_DRAWN = re.compile(r"(?<=login': )\d+|(?<=login=)\d+|\d+(?=@DTMS-Simulated)|(?<=latency_ms': )[0-9.]+")
 MEMORY = Path("/dev/shm")  # noqa: S108 -- where there is one, a disk need not be waited for; nothing dies with the machine
 _SET = re.compile(r"frozenset\(\{([^}]*)\}\)")
+
+
+def _digest(array: NDArray[Any]) -> str:
+    return f"{array.dtype}{array.shape}{hashlib.sha256(array.tobytes()).hexdigest()}"
 
 
 class SimulatedLink(StormLink):
@@ -120,7 +126,9 @@ class Simulation(Storm):
 
     def tell(self, *what: object) -> None:
         """Add to the trace: without the account's number, which is made from the folder's name, and real latencies."""
-        text = _SET.sub(lambda found: str(sorted(found[1].split(", "))), _NOT_DRAWN.sub("", repr(what)))
+        with np.printoptions(override_repr=_digest):  # every number of an array, which its own repr would shorten
+            told = repr(what)
+        text = _SET.sub(lambda found: str(sorted(found[1].split(", "))), _NOT_DRAWN.sub("", told))
         self.trace.update(text.encode())
 
     # Lives.
