@@ -62,6 +62,12 @@ BROKER: tuple[Row, ...] = (
         _RECONCILE + "test_a_stop_moved_by_others_is_adopted_and_alerted_unless_it_is_tighter",
     ),
     Row(
+        "A read shows the position as it was before our last order, within ten seconds",
+        _ANY,
+        "the stop and the volume that the broker confirmed go on, and nobody is alerted",
+        "test_engine_lag.py::test_a_read_that_shows_the_stop_before_our_order_changes_nothing_and_alerts_nobody",
+    ),
+    Row(
         "A stop is removed by hand in danger",
         "WARNING_L1, WARNING_L2, HEDGED",
         "a fresh one is owed after a minute",

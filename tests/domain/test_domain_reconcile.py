@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dtms_service.domain import magic
-from dtms_service.domain.reconcile import Reconciled, absent, all_closed, close_reason, closed, pending, present
+from dtms_service.domain.reconcile import (
+    LAG_S,
+    Reconciled,
+    absent,
+    all_closed,
+    believed,
+    close_reason,
+    closed,
+    pending,
+    present,
+)
 from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import Frozen, ObligationKind, ObligationStatus, Trade
 from dtms_service.domain.values import DealEntry, DealReason, Position, Side
@@ -30,6 +40,54 @@ def alerts(seen: Reconciled) -> list[str]:
 
 def changes(seen: Reconciled) -> list[str]:
     return [event.body["what"] for event in seen.events if event.kind == "external_change"]
+
+
+class TestAReadThatLagsBehindOurOrder:
+    @pytest.mark.parametrize(
+        ("side", "ours", "shown", "taken"),
+        [
+            (Side.BUY, 1.095, 1.090, 1.095),
+            (Side.BUY, 1.095, None, 1.095),
+            (Side.BUY, 1.095, 1.096, 1.096),
+            (Side.SELL, 1.105, 1.110, 1.105),
+            (Side.SELL, 1.105, None, 1.105),
+            (Side.SELL, 1.105, 1.104, 1.104),
+        ],
+    )
+    def test_a_looser_stop_than_the_confirmed_one_is_not_taken_for_true_and_a_tighter_one_is(
+        self, side, ours, shown, taken
+    ):
+        held = position(side=side, stop_loss=ours)
+        before = trade(held, stop_set_by=5, confirmed_at=NOW - 5)
+        assert believed(before, replace(held, stop_loss=shown), NOW) == replace(held, stop_loss=taken)
+
+    @pytest.mark.parametrize(("shown", "taken"), [(0.2, 0.1), (0.1, 0.1), (0.05, 0.05)])
+    def test_more_volume_than_was_left_is_not_taken_for_true_and_less_is(self, shown, taken):
+        held = position(volume=0.1)
+        before = trade(held, confirmed_at=NOW - 5)
+        assert believed(before, replace(held, volume=shown), NOW) == replace(held, volume=taken)
+
+    @pytest.mark.parametrize(
+        "what",
+        [
+            {"confirmed_at": None},
+            {"confirmed_at": NOW - LAG_S},
+            {"confirmed_at": NOW + 60},
+            {"confirmed_at": NOW - 5, "stop_set_by": None},
+        ],
+        ids=["no order of ours", "long ago", "in the future", "a stop of others"],
+    )
+    def test_otherwise_what_is_shown_is_true(self, what):
+        shown = replace(HELD, stop_loss=1.09)
+        assert believed(trade(HELD, **{"stop_set_by": 5, **what}), shown, NOW) is shown
+
+    def test_the_other_side_is_another_position(self):
+        shown = replace(HELD, side=Side.SELL, stop_loss=None, volume=9.0)
+        assert believed(trade(HELD, stop_set_by=5, confirmed_at=NOW - 5), shown, NOW) is shown
+
+    def test_a_position_that_we_closed_whole_and_that_is_still_there_is_shown_as_it_is(self):
+        shown = replace(HELD, volume=0.1)
+        assert believed(trade(HELD, volume=0.0, confirmed_at=NOW - 5), shown, NOW) is shown
 
 
 class TestPresent:

@@ -56,7 +56,7 @@ ONE_POSITION = frozenset({"netting", "exchange"})
 """Accounts on which callers open nothing: their orders would end in one position per symbol, whose side is nobody's."""
 WALL = 1_736_000_000.0
 HAPPENINGS: Mapping[str, int] = {
-    "nothing": 31,
+    "nothing": 29,
     "hand": 20,
     "fault": 15,
     "clear": 10,
@@ -65,9 +65,11 @@ HAPPENINGS: Mapping[str, int] = {
     "restart": 3,
     "busy_ledger": 3,
     "somebody_dies": 3,
+    "clock_jumps": 2,
     "full_disk": 1,
 }
 """What may happen between two steps of the market, and how often in a hundred."""
+JUMPS_S = (-86_400.0, -3_600.0, -61.0, -5.0, 5.0, 61.0, 3_600.0, 86_400.0)
 _NOT_DRAWN = re.compile(r"(?<=login': )\d+|(?<=login=)\d+|\d+(?=@DTMS-Simulated)|(?<=latency_ms': )[0-9.]+")
 MEMORY = Path("/dev/shm")  # noqa: S108 -- where there is one, a disk need not be waited for; nothing dies with the machine
 _SET = re.compile(r"frozenset\(\{([^}]*)\}\)")
@@ -114,6 +116,8 @@ class Simulation(Storm):
     """Every transaction of this life fails from now on."""
     failed: bool = False
     """One did, so that the service ends."""
+    wrong: float = 0.0
+    """Seconds by which the machine's wall clock has been corrected; engine time is the market's (R35)."""
     trace: Any = field(default_factory=hashlib.sha256)
     known: list[Mapping[str, Any]] = field(default_factory=list)
     network: Network = field(init=False)
@@ -154,7 +158,7 @@ class Simulation(Storm):
                 access=Access(new_id=map("made-{}".format, itertools.count(1)).__next__),
             )
             self.network.up(httpx.ASGITransport(app=app, client=("127.0.0.1", 5000)), self.life)
-            intake = Intake(self.world.dtms, Folder(self.folder / "outbox"), PORT, 1.0)
+            intake = Intake(self.world.dtms, Folder(self.folder / "outbox"), PORT, 1.0, wall=self.wall)
             self.life.begin(ingest(self.world.dtms, [intake]))
             try:
                 await self.life.while_alive(self.world.dtms.start())
@@ -264,6 +268,15 @@ class Simulation(Storm):
         """Another program holds the file."""
         self.busy = self.chance.randint(1, 4)
 
+    async def clock_jumps(self) -> None:
+        """Somebody corrects the machine's clock, by which callers name their files and the service tells their age."""
+        self.promises.seen["clock jumps"] += 1
+        self.wrong += self.chance.choice(JUMPS_S)
+
+    def wall(self) -> float:
+        """What the machine's clock shows."""
+        return WALL + asyncio.get_running_loop().time() + self.wrong
+
     async def full_disk(self) -> None:
         """A commit fails, and nobody knows what is on the disk."""
         self.broken_disk = True
@@ -291,7 +304,7 @@ class Simulation(Storm):
         loop = asyncio.get_running_loop()
         chance = random.Random(self.chance.random())
         clock = Clock(
-            wall_ns=lambda: int((WALL + loop.time()) * 1e9),
+            wall_ns=lambda: int(self.wall() * 1e9),
             monotonic=loop.time,
             uniform=chance.uniform,
             asleep=asyncio.sleep,

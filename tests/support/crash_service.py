@@ -40,6 +40,7 @@ NERVOUS = {
     "DTMS_ENGINE__FLAT_S": "2700",
     "DTMS_ENGINE__RECOVERY_S": "900",
     "DTMS_SIMULATOR__START": "2025-01-08T13:10:00Z",
+    "DTMS_SIMULATOR__ACCOUNT__BALANCE": "10000000",  # margin for two hundred positions
     "DTMS_API__RATE_LIMIT__ENABLED": "false",
 }
 SETTLED_S = 180.0

@@ -19,6 +19,9 @@ from dtms_service.domain.values import Deal, DealEntry, DealReason, Position
 
 _CLOSING = frozenset({DealEntry.OUT, DealEntry.INOUT, DealEntry.OUT_BY})
 _VOLUME_NOISE = 1e-9
+LAG_S = 10.0
+"""For so long a read may still show a position as it was before our last order. At terminals 0.5 s were seen
+(``mt5.md`` C57); a hand that undoes our order meanwhile is seen that much later."""
 _BY_HAND = frozenset({DealReason.CLIENT, DealReason.MOBILE, DealReason.WEB})
 
 
@@ -63,6 +66,23 @@ def verified(trade: Trade, position: Position, account: tuple[int, str], now: fl
     if position.stop_loss is None:
         events.append(alert(moved, now, "unprotected_if_down", "the position has no stop loss at the broker"))
     return Reconciled(moved, tuple(events))
+
+
+def believed(trade: Trade, position: Position, now: float) -> Position:
+    """The position as the broker confirmed it, where a read that may lag behind shows a looser stop or more volume.
+
+    Taken for a change by others, it would have the next stop planned from the old one: looser than the real one.
+    """
+    if trade.confirmed_at is None or not 0 <= now - trade.confirmed_at < LAG_S or position.side is not trade.side:
+        return position
+    stop, volume = position.stop_loss, position.volume
+    if trade.stop_set_by is not None and trade.stop_loss is not None:
+        stop = trade.stop_loss if stop is None else trade.sign * max(trade.sign * stop, trade.sign * trade.stop_loss)
+    if trade.volume > 0:
+        volume = min(volume, trade.volume)
+    if (stop, volume) == (position.stop_loss, position.volume):
+        return position
+    return replace(position, stop_loss=stop, volume=volume)
 
 
 def present(trade: Trade, position: Position, now: float, tick_size: float) -> Reconciled:

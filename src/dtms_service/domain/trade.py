@@ -292,6 +292,8 @@ class Trade:
     """When others moved the stop last."""
     stop_set_by: int | None = None
     """Magic of the intent that placed the present stop, so that a close at that stop is explained too."""
+    confirmed_at: float | None = None
+    """When the broker last confirmed an order of ours about the position; reads may lag behind it for a while."""
 
     @property
     def sign(self) -> int:

@@ -141,6 +141,8 @@ class Actor:
         intent = effects.replied(intent, outcome, scene.now)
         volume = _done_volume(outcome)
         before, trade = trade, effects.settled(trade, intent, volume, scene.now, self._parameters)
+        if trade.confirmed_at != before.confirmed_at:  # an order may take 20 s, and reads lag behind its end
+            trade = replace(trade, confirmed_at=self._clock.now())
         told = [effects.action_event(trade, intent, outcome, scene.now), *transition_event(before, trade, scene.now)]
         failed = not isinstance(outcome, Done) and not effects.of_pace(intent)
         if failed and obligation.attempts + 1 - obligation.uncounted == ALERT_AT_ATTEMPT:

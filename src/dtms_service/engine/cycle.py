@@ -214,6 +214,10 @@ class Cycle:
             number = book.by_identifier.get(identifier)
             if number is not None and book.trades[number].state is TradeState.CLOSED:
                 due[number] = book.trades[number]
+        for trade in due.values():
+            if trade.identifier in positions:
+                shown = positions[trade.identifier]
+                positions[trade.identifier] = reconcile.believed(trade, shown, snapshot.time)
         orders: tuple[WorkingOrder, ...] | None = None
         self._unseen.keep({trade.trade_id for trade in due.values() if trade.verified_at is None})
         if any(trade.verified_at is None for trade in due.values()):
