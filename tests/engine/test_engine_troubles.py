@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from engine_world import ACCOUNT, World, open_world
 
 from dtms_service.domain.alerts import Alert
 from dtms_service.domain.errors import StorageBusy
-from dtms_service.engine.cycle import Cycle
+from dtms_service.engine.cycle import Cycle, CycleResult
+from dtms_service.engine.troubles import Troubles
 
 
 @pytest.fixture
@@ -149,4 +151,45 @@ async def test_the_failure_that_ends_the_service_is_told_before_it_ends(
     with pytest.raises(ValueError, match="defect 3"):
         await world.dtms.run()
     assert "defect 3" in alerts_of(world)["monitor_failed"].detail
+    await world.close()
+
+
+def took(*seconds: float):
+    """Cycles of so many seconds where one is due every thirty."""
+
+    async def them(world: World) -> list[tuple[int, bool]]:
+        troubles, told = Troubles(world.dtms._record), []
+        for number, each in enumerate(seconds):
+            await troubles.took(1000.0 + number, each, 30.0)
+            found = alerts_of(world).get("cycle_overrun")
+            told.append((found.count, found.over_at is None) if found else (0, False))
+        return told
+
+    return them
+
+
+async def test_three_cycles_in_a_row_that_take_longer_than_their_period_are_an_alarm_until_one_does_not(
+    world: World,
+) -> None:
+    none, stands, over = (0, False), (1, True), (1, False)
+    assert await took(31, 31, 30, 31, 31, 31, 40, 31, 12, 31)(world) == [*[none] * 5, *[stands] * 3, over, over]
+
+
+async def test_cycles_of_a_slow_terminal_are_measured_by_the_engine_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Cycle.run
+
+    async def slowly(cycle: Cycle) -> CycleResult:
+        await asyncio.sleep(0.02)  # a minute of the market
+        return await run(cycle)
+
+    world = await open_world(tmp_path, factor=3000.0)
+    monkeypatch.setattr(Cycle, "run", slowly)
+    running = asyncio.ensure_future(world.dtms.run())
+    async with asyncio.timeout(20):
+        while "cycle_overrun" not in alerts_of(world):
+            await asyncio.sleep(0.01)
+    world.dtms.request_stop()
+    await running
     await world.close()

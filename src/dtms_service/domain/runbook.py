@@ -123,6 +123,12 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "The position is less protected than DTMS wants it to be; it is tried again with longer waits.",
             "dtms explain TICKET names the broker's answer; do it by hand if it is urgent.",
         ),
+        "order_unanswered": Code(
+            _WARNING,
+            "An order has had no known outcome for a minute.",
+            "Nothing else is sent for its trade until the terminal's records say what became of it.",
+            "Nothing at first: it is looked for every two seconds. If the terminal is away, bring it back.",
+        ),
         "obligation_refused": Code(
             _WARNING,
             "Something that a trade owes cannot be done on it.",
@@ -219,6 +225,12 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "No position is watched.",
             "Log the terminal in to the old account, or give the new one a state folder of its own (dtms doctor).",
         ),
+        "split_brain": Code(
+            _CRITICAL,
+            "Another DTMS acts on this account: on another machine, or with a copy of this one's state.",
+            "Two of them undo each other's stops and close twice. This one has paused itself.",
+            "Stop one of the two, then dtms resume here if this is the one that stays.",
+        ),
         # The service itself.
         "not_watching": Code(
             _WARNING,
@@ -238,6 +250,12 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "All trades are watched.",
             "Nothing.",
             ("not_watching", "not_watching_long", "account_mismatch"),
+        ),
+        "cycle_overrun": Code(
+            _WARNING,
+            "Three cycles in a row took longer than the time between two.",
+            "Positions are looked at less often than cadence.cycle_s says, those in danger first.",
+            "Is the terminal or the machine slow? Metric dtms_cycle_seconds; a longer cadence.cycle_s is honest.",
         ),
         "monitor_failed": Code(
             _CRITICAL,

@@ -26,6 +26,7 @@ from dtms_service.engine.acting import Actor
 from dtms_service.engine.markets import Markets
 from dtms_service.engine.ports import Clock, Terminal
 from dtms_service.engine.record import Record, name_of
+from dtms_service.engine.rivals import Rivals
 from dtms_service.engine.settling import Settler
 from dtms_service.engine.watching import Watches
 from dtms_service.market.snapshot import Needs, Snapshot
@@ -61,6 +62,8 @@ class CycleResult:
     """Tickets whose trade raised an error of our own; the others went on."""
     again: bool = False
     """A position was seen for the first time: its market is read by another cycle at once."""
+    rival: str | None = None
+    """What another DTMS did on this account; None while there is no sign of one."""
 
     @property
     def completed(self) -> bool:
@@ -98,6 +101,7 @@ class Cycle:
         self._parameters = parameters
         self._actor = Actor(terminal, record, clock, mode, parameters)
         self.settler = Settler(terminal, record, parameters)
+        self.rivals = Rivals(record)
         self._specs: dict[str, SymbolSpec] = {}
         self._learned_at: dict[str, float] = {}
         self._unseen = Watches(UNSEEN_S)
@@ -124,8 +128,10 @@ class Cycle:
         quiet = self._markets.quiet(snapshot)
         failed = await self.settler.settle(snapshot, self._specs)
         tally = await self._look_at_all(snapshot, quiet)
+        rivals = self.rivals.signs(snapshot.positions, tally.events, tally.trades, snapshot.time)
         told = (
             *tally.events,
+            *rivals,
             *self._switched(snapshot),
             *_about_feeds(self._quiet, quiet, snapshot.time),
             *self._about(tally.strangers, snapshot.time),
@@ -143,6 +149,7 @@ class Cycle:
             orders=tally.orders,
             failed=tuple(dict.fromkeys((*failed, *tally.failed))),
             again=tally.again,
+            rival=str(rivals[0].body["detail"]) if rivals else None,
         )
 
     async def _read(self) -> Snapshot | CycleResult:

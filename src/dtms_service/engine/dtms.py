@@ -11,7 +11,7 @@ from typing import Any
 
 from dtms_service.domain import ownership
 from dtms_service.domain.admission import Registration
-from dtms_service.domain.control import News, Standing, Verb
+from dtms_service.domain.control import Control, News, Standing, Verb
 from dtms_service.domain.errors import DtmsError, Invalid, NotAccepting, NotInThisMode, StorageBusy, StorageFailed
 from dtms_service.domain.outcome import Done
 from dtms_service.domain.parameters import Parameters
@@ -113,6 +113,7 @@ class Dtms:
             watching=lambda: self.readiness.watching(clock.now(), self._cadence.period(self.book)),
         )
         self._counts = Counts(started_at=clock.now())
+        self._rival: str | None = None
         self._due_now = False
         self._last: float | None = None
         self._wake = asyncio.Event()
@@ -266,6 +267,7 @@ class Dtms:
         await self._cycle.settler.adopt(self._clock.now())
         self._counts = replace(self._counts, started_at=self._clock.now())
         self._operating.begin(self._clock.now())
+        self._cycle.rivals.begin(self._clock.now())
         self._started = True
 
     def _not_stored(self, busy: StorageBusy) -> None:
@@ -389,13 +391,22 @@ class Dtms:
             if result.completed:
                 await self._troubles.seen(now, result.failed)
                 await self._unmanaged.look(now)
+                self._rival = result.rival or self._rival
+                await self._stand_back()
             else:
                 await self._troubles.unseen(now, result.code or "unread", result.detail)
+            await self._troubles.took(now, now - self._last, self._cadence.period(self.book))
             await self._troubles.stored(now)
         except StorageBusy:
             self._troubles.not_stored(self._clock.now())
             raise
         return result
+
+    async def _stand_back(self) -> None:
+        """Two that act on one account undo each other, and close twice: this one pauses until a person decides."""
+        if self._rival is not None and self.standing.control is Control.RUNNING:
+            await self._operating.order(Verb.PAUSE, reason=self._rival, by="DTMS")
+        self._rival = None
 
     async def _look(self) -> CycleResult:
         if not self.readiness.connected:

@@ -94,6 +94,11 @@ class Record:
         self._magic += 1
         return magic.make(self._instance, self._magic)
 
+    def issued(self, number: int) -> bool:
+        """True for a magic of this ledger up to the last one that it has used."""
+        sequence = magic.sequence_of(number, self._instance)
+        return sequence is not None and sequence <= self._magic
+
     def skip_magics(self, seen: Sequence[int] | None) -> None:
         """Start past every own magic in the broker's history (R20); far past the last known one when it is unread."""
         if seen is None:

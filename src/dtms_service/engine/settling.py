@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 
 from dtms_service.domain import effects, evidence, reconcile
+from dtms_service.domain.alerts import OVER
 from dtms_service.domain.broker_events import transition_event
 from dtms_service.domain.errors import DtmsError
 from dtms_service.domain.evidence import Sighting
@@ -27,6 +28,14 @@ CLOCKS_APART_S = 86_400.0
 """How much earlier than an order its deal is looked for: the broker's clock and ours may differ (``engine.md`` D2)."""
 
 
+UNANSWERED = "order_unanswered"
+UNANSWERED_S = 60.0
+"""How long an order may be without an outcome before people hear of it (``reliability.md`` 5)."""
+
+
+_ANSWERED = {"code": UNANSWERED, "detail": "the outcome of its orders is known"}
+
+
 def _failing(trade: Trade, intent: Intent, now: float) -> list[Event]:
     """The alert that sending it would have made: an order without an answer is a failure, also across a death."""
     owner = (intent.kind, intent.episode, ObligationStatus.SENT)
@@ -44,6 +53,7 @@ class Settler:
         self._record = record
         self._parameters = parameters
         self._watches = Watches(LOOK_S)
+        self._told: set[int] = set()
 
     async def adopt(self, now: float) -> None:
         """At the start: an order on its way when the last process died has an unknown outcome; it freezes its trade."""
@@ -76,6 +86,11 @@ class Settler:
 
         The tickets of trades whose intent raised an error of our own; the others were looked at all the same.
         """
+        failed = await self._all(snapshot, specs)
+        await self._tell(snapshot.time)
+        return failed
+
+    async def _all(self, snapshot: Snapshot, specs: dict[str, SymbolSpec]) -> list[int]:
         self._watches.keep(self._record.book.intents)
         failed: list[int] = []
         if not self._record.book.intents:
@@ -94,6 +109,24 @@ class Settler:
                 log.exception("trade_failed", extra={"ticket": trade.ticket, "symbol": trade.symbol})
                 failed.append(trade.ticket)
         return failed
+
+    async def _tell(self, now: float) -> None:
+        """Alert, once, about an order that has been without an outcome for long; and say when no such one is left."""
+        book = self._record.book
+        waiting = [i for i in book.intents.values() if now - i.sending_at >= UNANSWERED_S]
+        abouts = {f"trade {intent.trade_id}" for intent in waiting}
+        told = [
+            reconcile.alert(book.trades[i.trade_id], now, UNANSWERED, effects.describe(i, book.trades[i.trade_id]))
+            for i in waiting
+            if i.magic not in self._told
+        ]
+        told += [
+            Event(time=now, kind=OVER, trade_id=a.trade_id, ticket=a.ticket, body=_ANSWERED)
+            for a in book.alerts.values()
+            if a.code == UNANSWERED and a.over_at is None and a.about not in abouts
+        ]
+        await self._record.write(events=told)
+        self._told = {intent.magic for intent in waiting}
 
     async def _one(
         self,

@@ -19,6 +19,9 @@ NOT_WATCHING_LONG_S = 300.0
 """Seconds since the first of them, engine clock."""
 BUSY_S = 10.0
 """Seconds without a commit that are worth telling afterwards (``reliability.md`` 11)."""
+OVERRUNS = 3
+"""Cycles in a row that took longer than their period."""
+OVERRUN = "cycle_overrun"
 MISMATCH = "account_mismatch"
 _ENDED_BY_A_LOOK = ("not_watching", "not_watching_long", MISMATCH)
 
@@ -34,6 +37,7 @@ class Troubles:
         self._busy_since: float | None = None
         self._failed: frozenset[int] = frozenset()
         self._untold: Event | None = None
+        self._overruns = 0
 
     async def unseen(self, now: float, code: str, detail: str, *, expected: bool = False) -> None:
         """A look at the terminal failed, or it could not be connected. ``expected``: it is no emergency."""
@@ -73,6 +77,18 @@ class Troubles:
             if a.code == "trade_failed" and a.over_at is None and a.about not in abouts
         ]
         return events
+
+    async def took(self, now: float, seconds: float, period: float) -> None:
+        """A cycle of ``seconds`` ended where one every ``period`` is due (``reliability.md`` 22)."""
+        self._overruns = self._overruns + 1 if seconds > period else 0
+        standing = any((a.code, a.over_at) == (OVERRUN, None) for a in self._record.book.alerts.values())
+        if self._overruns == OVERRUNS:
+            detail = (
+                f"{OVERRUNS} cycles in a row took longer than the {period:g} s between two; the last {seconds:.0f} s"
+            )
+            await self._record.write(events=[alerts.alert_event(now, OVERRUN, detail)])
+        elif not self._overruns and standing:
+            await self._record.write(events=[alerts.over_event(now, OVERRUN, f"a cycle took {seconds:.0f} s")])
 
     def not_stored(self, now: float) -> None:
         """A commit was refused: locked, or no space."""
