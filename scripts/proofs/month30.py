@@ -20,7 +20,7 @@ from growth_run import Size, opened
 
 from dtms_service.engine import book
 
-WARM_UP_DAYS, DAYS, WITHOUT_DAYS = 5, 30, 8
+WARM_UP_DAYS, DAYS, WITHOUT_DAYS = 5, 30, 15
 HEAP_MB, DATABASE_MB = 2.0, 50.0
 
 
