@@ -14,7 +14,7 @@ from typing import Any
 
 from storm_setting import SWITCHED_OFF, TWO_SIDES, Facts
 
-from dtms_service.domain import signals
+from dtms_service.domain import reconcile, signals
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.record import Batch
 from dtms_service.domain.states import TradeState
@@ -132,8 +132,8 @@ class Judge:
     sent: list[Going] = field(default_factory=list)
     cycles: int = 0
     complained_at: float | None = None
-    orphaned: dict[int, float] = field(default_factory=dict)
-    """Connected seconds for which a hedge has been open without its position, by trade."""
+    orphaned: dict[int, tuple[float, float]] = field(default_factory=dict)
+    """Since when a hedge has been open without its position, and for how many connected seconds, by trade."""
     moved: Counter[int] = field(default_factory=Counter)
     """Lots that hands closed of each position."""
     views: dict[tuple[str, float, float], MarketView] = field(default_factory=dict)
@@ -610,6 +610,8 @@ def record_is_truth(judge: Judge, book: Book) -> Violations:
         main = judge.main(trade)
         if trade.verified_at is None or trade.frozen is not None or (main is None and not trade.volume):
             continue
+        if reconcile.lags(trade, judge.now):
+            continue  # reads may be older than our order, so that looser levels and larger volumes are not believed yet
         if trade.state.final or main is None:
             yield f"{trade.ticket} is {trade.state}, and {'open' if main else 'gone'} at the broker"
         else:
@@ -724,10 +726,11 @@ def told_in_time(judge: Judge, passed: float) -> Violations:
         if not alone:
             judge.orphaned.pop(trade.trade_id, None)
             continue
-        judge.orphaned[trade.trade_id] = waited = judge.orphaned.get(trade.trade_id, 0.0) + passed
+        since, waited = judge.orphaned.get(trade.trade_id, (judge.now - passed, 0.0))
+        waited += passed
+        judge.orphaned[trade.trade_id] = since, waited
         codes = ("orphan_hedge", "position_missing", "hedge_left_open", "position_reversed", "hedge_missing")
-        since = judge.now - waited - STALE_S
-        told = judge.alerts(trade.trade_id, *codes, since=since)
+        told = judge.alerts(trade.trade_id, *codes, since=since - STALE_S)
         yield OK if told or waited <= ORPHAN_S else f"the hedge of {trade.ticket} is alone for {waited:.0f} s, untold"
 
 

@@ -76,3 +76,31 @@ async def test_a_hand_that_loosens_our_stop_is_respected_after_ten_seconds(tmp_p
     assert after.stop_loss == before
     assert [event.body.get("code") for event in told] == [None, "stop_loosened"]
     await world.close()
+
+
+@pytest.mark.parametrize("kind", ["open_hedge", "close_all"])
+async def test_a_hedge_just_opened_is_not_missed_and_a_position_just_closed_is_not_closed_again(
+    tmp_path: Path, kind: str
+) -> None:
+    world = await open_world(tmp_path, parameters=RULES["opposing"])
+    tickets = [await world.open(symbol=s, side=d) for s in ("EURUSD", "XAUUSD", "BTCUSD") for d in ("BUY", "SELL")]
+    await world.register(*tickets)
+    done: list[Event] = []
+    for _ in range(HOURS_S // 15):
+        await world.advance(15)
+        actions = await world.dtms.actions(ticket=None, since=None, limit=1000)
+        names = (kind, True, world.dtms.now())
+        done = [a for a in actions if (a.body["action_type"], a.body["success"], a.time) == names]
+        if done:
+            break
+    ticket = done[0].ticket
+    assert ticket is not None
+    await world.simulator.set_fault({"kind": "visible_late", "seconds": 6, "count": 1000})
+    now = world.dtms.now()
+    trade, told = await looked_again(world, ticket, 5)
+    assert [event for event in told if event.time > now] == []
+    await world.simulator.clear_faults()
+    await world.advance(60)
+    codes = {e.body.get("code") for e in await world.dtms.history(trade) if e.kind == "alert" and e.time > now}
+    assert codes & {"duplicate_hedge", "hedge_missing", "obligation_failing"} == set()
+    await world.close()

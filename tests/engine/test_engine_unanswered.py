@@ -72,3 +72,10 @@ async def test_one_that_was_told_and_acknowledged_is_not_told_again(world: World
     await world.dtms.alerting.acknowledge(alert.alert_id, by="somebody", reason="seen")
     await world.advance(120)
     assert told(world) == []
+
+
+async def test_it_is_told_while_the_terminal_is_away_too(world: World) -> None:
+    await sent(world, kind="placed", seconds=300)
+    await world.simulator.set_fault({"kind": "disconnected", "seconds": 600})
+    await world.advance(90)
+    assert [alert.count for alert in told(world)] == [1]

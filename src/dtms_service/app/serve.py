@@ -119,7 +119,12 @@ async def _live(
     except (StorageFailed, StorageBusy) as error:
         sentence = f"storage failed: {error.detail}. Try: dtms db verify, then start again, or dtms db restore FILE"
         raise Exit(STORAGE_FAILED, sentence) from error
-    except Invalid as error:  # the terminal cannot be opened as it was described: no such bars, no such program
+    except Invalid as error:
+        if not connecting:
+            raise Exit(
+                FAILED, f"an error of ours: {error.detail}. Try: the log in {settings.state_dir / 'logs'}"
+            ) from error
+        # The terminal cannot be opened as it was described: no such bars, no such program.
         raise Exit(MISCONFIGURED, f"{error.detail}. Try: dtms config show") from error
     finally:
         for task in tasks:

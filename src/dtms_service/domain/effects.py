@@ -159,8 +159,7 @@ def settled(trade: Trade, intent: Intent, done_volume: float | None, now: float,
         case _:
             status = ObligationStatus.DUE
     frozen = None if trade.frozen is Frozen.INTENT else trade.frozen
-    confirmed = intent.state in _DID_SOMETHING and intent.before.get("identifier") == trade.identifier
-    trade = replace(trade, frozen=frozen, confirmed_at=now if confirmed else trade.confirmed_at)
+    trade = replace(trade, frozen=frozen, confirmed_at=now if intent.state in _DID_SOMETHING else trade.confirmed_at)
     if obligation is None:
         return trade
     return with_obligation(trade, obligation, _after(obligation, intent, status, now, parameters))

@@ -68,12 +68,17 @@ def verified(trade: Trade, position: Position, account: tuple[int, str], now: fl
     return Reconciled(moved, tuple(events))
 
 
+def lags(trade: Trade, now: float) -> bool:
+    """True while a read may still show what was before the last order of ours that the broker confirmed."""
+    return trade.confirmed_at is not None and 0 <= now - trade.confirmed_at < LAG_S
+
+
 def believed(trade: Trade, position: Position, now: float) -> Position:
     """The position as the broker confirmed it, where a read that may lag behind shows a looser stop or more volume.
 
     Taken for a change by others, it would have the next stop planned from the old one: looser than the real one.
     """
-    if trade.confirmed_at is None or not 0 <= now - trade.confirmed_at < LAG_S or position.side is not trade.side:
+    if not lags(trade, now) or position.side is not trade.side:
         return position
     stop, volume = position.stop_loss, position.volume
     if trade.stop_set_by is not None and trade.stop_loss is not None:
@@ -298,6 +303,19 @@ def pending(
     )
     detail = f"no position or order with ticket {trade.ticket} appeared at the terminal"
     return Reconciled(rejected, (alert(rejected, now, "never_appeared", detail),))
+
+
+def duplicate(trade: Trade, of: int, now: float) -> Reconciled:
+    """A PENDING trade whose position another trade, ``of``, watches already: registered under a newer ticket."""
+    ended = replace(
+        trade,
+        state=TradeState.REJECTED,
+        previous_state=trade.state,
+        state_since=now,
+        rule="watched_already",
+        closed_at=now,
+    )
+    return Reconciled(ended, (_event(ended, now, "watched_already", by_trade=of),))
 
 
 def alert(trade: Trade, now: float, code: str, detail: str) -> Event:

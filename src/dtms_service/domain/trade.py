@@ -293,7 +293,7 @@ class Trade:
     stop_set_by: int | None = None
     """Magic of the intent that placed the present stop, so that a close at that stop is explained too."""
     confirmed_at: float | None = None
-    """When the broker last confirmed an order of ours about the position; reads may lag behind it for a while."""
+    """When the broker last confirmed an order of ours for this trade; reads may lag behind it for a while."""
 
     @property
     def sign(self) -> int:

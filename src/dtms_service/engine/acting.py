@@ -39,9 +39,13 @@ class Acted:
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    trade: Trade
-    events: tuple[Event, ...]
+    """``failing``: people have to hear of it; ``now``: the time of its cycle, ``at``: when the reply came."""
+
     intent: Intent
+    outcome: Outcome[Fill]
+    failing: bool
+    now: float
+    at: float
 
 
 class Actor:
@@ -56,12 +60,22 @@ class Actor:
         self._reply: _Reply | None = None
 
     async def store_reply(self) -> None:
-        """Store the last order's reply where a busy ledger did not take it: an outcome that is known is never lost."""
-        if self._reply is not None:
-            await self._record.write(
-                trades=[self._reply.trade], events=self._reply.events, intents=[self._reply.intent]
-            )
-            self._reply = None
+        """Store the last order's reply where a busy ledger did not take it: an outcome that is known is never lost.
+
+        Its effect is that on the trade of now: while it could not be stored, an operator may have ordered something.
+        """
+        if self._reply is None:
+            return
+        intent, outcome, now = self._reply.intent, self._reply.outcome, self._reply.now
+        before = self._record.book.trades[intent.trade_id]
+        trade = effects.settled(before, intent, _done_volume(outcome), now, self._parameters)
+        if trade.confirmed_at != before.confirmed_at:  # an order may take 20 s, and reads lag behind its end
+            trade = replace(trade, confirmed_at=self._reply.at)
+        told = [effects.action_event(trade, intent, outcome, now), *transition_event(before, trade, now)]
+        if self._reply.failing:
+            told.append(reconcile.alert(trade, now, "obligation_failing", effects.describe(intent, trade)))
+        await self._record.write(trades=[trade], events=told, intents=[intent])
+        self._reply = None
 
     async def act(self, trade: Trade, events: Sequence[Event], scene: Scene) -> Acted:
         """Work through the due obligations of ``trade``; ``events`` are those of its decision, not committed yet.
@@ -139,17 +153,12 @@ class Actor:
         await self._record.write(trades=[trade], events=events, intents=[intent])
         outcome = await self._terminal.send(order)
         intent = effects.replied(intent, outcome, scene.now)
-        volume = _done_volume(outcome)
-        before, trade = trade, effects.settled(trade, intent, volume, scene.now, self._parameters)
-        if trade.confirmed_at != before.confirmed_at:  # an order may take 20 s, and reads lag behind its end
-            trade = replace(trade, confirmed_at=self._clock.now())
-        told = [effects.action_event(trade, intent, outcome, scene.now), *transition_event(before, trade, scene.now)]
         failed = not isinstance(outcome, Done) and not effects.of_pace(intent)
-        if failed and obligation.attempts + 1 - obligation.uncounted == ALERT_AT_ATTEMPT:
-            told.append(reconcile.alert(trade, scene.now, "obligation_failing", effects.describe(intent, trade)))
-        self._reply = _Reply(trade, tuple(told), intent)
+        failing = failed and obligation.attempts + 1 - obligation.uncounted == ALERT_AT_ATTEMPT
+        self._reply = _Reply(intent, outcome, failing, scene.now, self._clock.now())
         await self.store_reply()
-        return trade, _after(scene, trade, order, volume), isinstance(outcome, Done)
+        trade = self._record.book.trades[trade.trade_id]
+        return trade, _after(scene, trade, order, _done_volume(outcome)), isinstance(outcome, Done)
 
 
 def _goes_on(obligation: Obligation, scene: Scene) -> bool:

@@ -65,11 +65,9 @@ class Book:
                 watched[trade.trade_id] = trade
             else:
                 watched.pop(trade.trade_id, None)
-            tickets[trade.ticket] = trade.trade_id
-            if trade.identifier is not None:
-                identifiers[trade.identifier] = trade.trade_id
-            for ticket in trade.former_tickets:
-                formers[ticket] = trade.trade_id
+            _name(tickets, [trade.ticket], trade, trades)
+            _name(identifiers, [] if trade.identifier is None else [trade.identifier], trade, trades)
+            _name(formers, trade.former_tickets, trade, trades)
         for trade in self._too_old(trades, watched):
             del trades[trade.trade_id]
             _forget(tickets, trade.trade_id, [trade.ticket])
@@ -92,6 +90,14 @@ class Book:
 def _ended_at(trade: Trade) -> tuple[float, int]:
     """A position that is registered long after its end has just come into the book."""
     return (max(trade.registered_at, trade.closed_at or 0.0), trade.trade_id)
+
+
+def _name(index: dict[int, int], numbers: Iterable[int], trade: Trade, trades: Mapping[int, Trade]) -> None:
+    """Let ``numbers`` find the trade, unless it is over and they find one that is not."""
+    for number in numbers:
+        holder = trades.get(index.get(number, trade.trade_id))
+        if holder is None or holder.state.final or not trade.state.final:
+            index[number] = trade.trade_id
 
 
 def _forget(index: dict[int, int], trade_id: int, numbers: Iterable[int]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from dtms_service.domain import hedging, magic, reconcile
 from dtms_service.domain.alerts import alert_event
@@ -26,8 +26,9 @@ from dtms_service.engine.acting import Actor
 from dtms_service.engine.markets import Markets
 from dtms_service.engine.ports import Clock, Terminal
 from dtms_service.engine.record import Record, name_of
-from dtms_service.engine.rivals import Rivals
+from dtms_service.engine.rivals import Rivals, Sign
 from dtms_service.engine.settling import Settler
+from dtms_service.engine.tally import Tally
 from dtms_service.engine.watching import Watches
 from dtms_service.market.snapshot import Needs, Snapshot
 
@@ -62,29 +63,11 @@ class CycleResult:
     """Tickets whose trade raised an error of our own; the others went on."""
     again: bool = False
     """A position was seen for the first time: its market is read by another cycle at once."""
-    rival: str | None = None
-    """What another DTMS did on this account; None while there is no sign of one."""
 
     @property
     def completed(self) -> bool:
         """True when everything was looked at; only then the heartbeat beats."""
         return self.code is None
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What one pass over the trades collects; committed in one transaction at its end."""
-
-    trades: list[Trade] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-    evaluated: list[int] = field(default_factory=list)
-    failed: list[int] = field(default_factory=list)
-    transitions: int = 0
-    orders: int = 0
-    again: bool = False
-    quiet: frozenset[str] = frozenset()
-    """Symbols whose quotes have stopped though their market should be open."""
-    strangers: list[Position] = field(default_factory=list)
 
 
 class Cycle:
@@ -123,20 +106,24 @@ class Cycle:
         if isinstance(snapshot, CycleResult):
             self.settler.lose_sight()
             self._unseen.lose_all()
+            await self.settler.tell(snapshot.time)
             return snapshot
         await self._markets.take(snapshot, self._specs)
         quiet = self._markets.quiet(snapshot)
         failed = await self.settler.settle(snapshot, self._specs)
         tally = await self._look_at_all(snapshot, quiet)
-        rivals = self.rivals.signs(snapshot.positions, tally.events, tally.trades, snapshot.time)
+        opened = [Sign(p.magic, p.time, f"position {p.ticket} was opened") for p in snapshot.positions]
+        rivals = self.rivals.signs([*opened, *tally.signs], snapshot.time)
+        strangers = [p for p in tally.strangers if p.identifier not in self._strangers]
         told = (
-            *tally.events,
-            *rivals,
+            *rivals.values(),
             *self._switched(snapshot),
             *_about_feeds(self._quiet, quiet, snapshot.time),
-            *self._about(tally.strangers, snapshot.time),
+            *(_about_stranger(position, snapshot.time) for position in strangers),
         )
-        await self._record.write(trades=tally.trades, events=told)
+        await tally.store(self._record, told)
+        self.rivals.told(rivals)
+        self._strangers |= {position.identifier for position in strangers}
         self._quiet = quiet
         self._record.see(snapshot, self._markets.views)
         self._seen = replace(snapshot, bars={})
@@ -148,8 +135,7 @@ class Cycle:
             transitions=tally.transitions,
             orders=tally.orders,
             failed=tuple(dict.fromkeys((*failed, *tally.failed))),
-            again=tally.again,
-            rival=str(rivals[0].body["detail"]) if rivals else None,
+            again=tally.again and not tally.failed,
         )
 
     async def _read(self) -> Snapshot | CycleResult:
@@ -210,8 +196,9 @@ class Cycle:
         self._learned_at.update(dict.fromkeys([*read.value, *old], now))
         return None
 
-    async def _look_at_all(self, snapshot: Snapshot, quiet: frozenset[str]) -> _Tally:
-        tally = _Tally(quiet=quiet)
+    async def _look_at_all(self, snapshot: Snapshot, quiet: frozenset[str]) -> Tally:
+        open_trades = (trade for trade in self._record.book.watched.values() if not trade.state.final)
+        tally = Tally(quiet=quiet, holders={t.identifier: t for t in open_trades if t.identifier is not None})
         positions = {position.identifier: position for position in snapshot.positions}
         book = self._record.book
         strays, tally.strangers = self._strays(snapshot)
@@ -248,13 +235,14 @@ class Cycle:
         own: Mapping[int, Position],
         orders: tuple[WorkingOrder, ...] | None,
         snapshot: Snapshot,
-        tally: _Tally,
+        tally: Tally,
     ) -> None:
         if trade.verified_at is None:
-            seen = await self._pending(trade, positions, orders, snapshot)
+            seen = tally.only(trade, await self._pending(trade, positions, orders, snapshot), snapshot.time)
             tally.again |= seen.trade.verified_at is not None
         else:
             seen = await self._reconciled(trade, positions, snapshot)
+            tally.signs += await self._signs(trade, seen)
             seen = await self._with_hedge(seen, positions, own, snapshot)
         now = after_removed_stop(trade, seen.trade, snapshot.time, self._mode, self._parameters)
         now = _flagged(now, "feed_quiet", up=now.symbol in tally.quiet)
@@ -279,6 +267,19 @@ class Cycle:
             tally.trades.append(now)
             tally.events.extend(events)
 
+    async def _signs(self, trade: Trade, seen: Reconciled) -> list[Sign]:
+        """Who closed the trade, or a part of it by an order whose reply we have not."""
+        now = seen.trade
+        closed = [event for event in seen.events if event.kind == "closed"]
+        if closed:
+            number, at = int(closed[0].body["magic"]), now.closed_at or 0.0
+            return [Sign(number, at, f"position {now.ticket} was closed")]
+        if now.state.final or now.volume >= trade.volume or now.identifier is None:
+            return []
+        deals = await self._terminal.deals_of(now.identifier)
+        found = deals.value if isinstance(deals, Done) else ()
+        return [Sign(deal.magic, deal.time, f"position {now.ticket} was reduced") for deal in found]
+
     async def _with_commission(self, trade: Trade) -> Trade:
         """Breakeven counts the commission; it is read once, when a trade first owes breakeven. Unread, it counts 0."""
         wanted = any(o.kind is ObligationKind.BREAKEVEN and o.status.live for o in trade.obligations)
@@ -295,7 +296,8 @@ class Cycle:
         """
         book = self._record.book
         hedges = {trade.hedge.identifier for trade in book.watched.values() if trade.hedge is not None}
-        mine = [p for p in snapshot.positions if magic.ours(p.magic) and p.identifier not in hedges]
+        shown = [p for p in snapshot.positions if magic.ours(p.magic) and p.identifier not in hedges]
+        mine = [p for p in shown if not self.rivals.is_one(p.magic, p.time)]  # a rival's hedge is not ours to close
         found: dict[int, dict[int, Position]] = {}
         strangers: list[Position] = []
         if not mine:
@@ -313,12 +315,6 @@ class Cycle:
                 found.setdefault(trade_id, {})[position.identifier] = position
         return found, strangers
 
-    def _about(self, strangers: Sequence[Position], now: float) -> tuple[Event, ...]:
-        """An alert, once in this life, for each position that a DTMS opened and that belongs to no trade here."""
-        new = [position for position in strangers if position.identifier not in self._strangers]
-        self._strangers |= {position.identifier for position in new}
-        return tuple(_about_stranger(position, now) for position in new)
-
     async def _with_hedge(
         self, seen: Reconciled, positions: Mapping[int, Position], own: Mapping[int, Position], snapshot: Snapshot
     ) -> Reconciled:
@@ -326,10 +322,13 @@ class Cycle:
         trade, events, now = seen.trade, seen.events, snapshot.time
         if trade.frozen is not None or (trade.hedge is None and not own):
             return seen
+        lags = reconcile.lags(trade, now)
         if trade.hedge is not None:
             position = positions.get(trade.hedge.identifier)
             if position is not None:
                 about = hedging.shown(trade, position, now)
+            elif lags:  # just opened, and not shown yet
+                about = Reconciled(trade)
             else:
                 deals = await self._terminal.deals_of(trade.hedge.identifier)
                 found = deals.value if isinstance(deals, Done) else None
@@ -339,7 +338,8 @@ class Cycle:
             first = min(own.values(), key=lambda position: position.identifier)
             about = hedging.found(trade, first, now, self._parameters)
             trade, events = about.trade, events + about.events
-        steps = [hedging.strays(trade, own, now, self._mode, self._parameters)]
+        just_closed = lags and trade.hedge is None  # and perhaps still shown
+        steps = [hedging.strays(trade, {} if just_closed else own, now, self._mode, self._parameters)]
         spec = self._specs.get(trade.symbol)
         if spec is not None:
             steps.append(hedging.too_large(steps[-1].trade, spec, now, self._mode, self._parameters))
@@ -385,6 +385,8 @@ class Cycle:
         if position is not None:
             if trade.frozen is Frozen.INTENT:
                 return Reconciled(trade)  # what changed may be our own order; the settler speaks first
+            if trade.volume == 0 and reconcile.lags(trade, snapshot.time):
+                return Reconciled(trade)  # we closed it whole, and the read may be older
             spec = self._specs.get(trade.symbol)
             return reconcile.present(trade, position, snapshot.time, spec.tick_size if spec is not None else 0.0)
         if trade.state.final:

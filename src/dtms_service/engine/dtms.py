@@ -31,6 +31,7 @@ from dtms_service.engine.ports import Clock, Ledger, MovableClock, SimulatedMark
 from dtms_service.engine.readiness import Phase, Readiness, Reason, Report
 from dtms_service.engine.record import ACCOUNT, BROKER_MOVES, BROKER_OFFSET, Record, name_of
 from dtms_service.engine.registrar import Registered, Registrar
+from dtms_service.engine.rivals import SPLIT_BRAIN
 from dtms_service.engine.schedule import Cadence
 from dtms_service.engine.troubles import Troubles
 from dtms_service.engine.unmanaged import Unmanaged
@@ -113,7 +114,6 @@ class Dtms:
             watching=lambda: self.readiness.watching(clock.now(), self._cadence.period(self.book)),
         )
         self._counts = Counts(started_at=clock.now())
-        self._rival: str | None = None
         self._due_now = False
         self._last: float | None = None
         self._wake = asyncio.Event()
@@ -391,7 +391,6 @@ class Dtms:
             if result.completed:
                 await self._troubles.seen(now, result.failed)
                 await self._unmanaged.look(now)
-                self._rival = result.rival or self._rival
                 await self._stand_back()
             else:
                 await self._troubles.unseen(now, result.code or "unread", result.detail)
@@ -403,10 +402,16 @@ class Dtms:
         return result
 
     async def _stand_back(self) -> None:
-        """Two that act on one account undo each other, and close twice: this one pauses until a person decides."""
-        if self._rival is not None and self.standing.control is Control.RUNNING:
-            await self._operating.order(Verb.PAUSE, reason=self._rival, by="DTMS")
-        self._rival = None
+        """Two that act on one account undo each other, and close twice: this one pauses until a person decides.
+
+        What was told before the last order of a person has been decided. An observer has nothing to stand back from.
+        """
+        standing = self.standing
+        if self.mode is Mode.OBSERVE or standing.control is not Control.RUNNING:
+            return
+        told = [a for a in self.book.alerts.values() if a.code == SPLIT_BRAIN and a.last_at > (standing.since or 0.0)]
+        if told:
+            await self._operating.order(Verb.PAUSE, reason=told[-1].detail, by="DTMS")
 
     async def _look(self) -> CycleResult:
         if not self.readiness.connected:

@@ -6,16 +6,25 @@ ledger or beyond the last number that this one has used, and they are younger th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from dtms_service.domain import alerts, magic
-from dtms_service.domain.trade import Event, Trade
-from dtms_service.domain.values import Position
+from dtms_service.domain.trade import Event
 from dtms_service.engine.record import Record
 
 SPLIT_BRAIN = "split_brain"
 CLOCKS_APART_S = 10.0
 """The broker's clock is measured to a second or so: what an earlier ledger did just before the start is no rival's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """An order that somebody sent: its magic, when it was done, and what it did."""
+
+    magic: int
+    at: float
+    what: str
 
 
 class Rivals:
@@ -30,24 +39,18 @@ class Rivals:
         """This process has taken up its work."""
         self._begun = now
 
-    def signs(
-        self, positions: Iterable[Position], events: Sequence[Event], trades: Iterable[Trade], now: float
-    ) -> tuple[Event, ...]:
-        """An alert for each order of a rival seen for the first time, by its position or by its closing deal."""
-        closed = {trade.trade_id: trade.closed_at or 0.0 for trade in trades}
-        seen = [(p.magic, p.time, f"position {p.ticket} of {p.symbol} was opened") for p in positions]
-        seen += [
-            (int(e.body["magic"]), closed.get(e.trade_id or 0, 0.0), f"position {e.ticket} was closed")
-            for e in events
-            if e.kind == "closed"
-        ]
-        told = []
-        for number, at, what in seen:
-            if number not in self._told and self._is_rivals(number, at):
-                self._told.add(number)
-                detail = f"{what} by a DTMS that is not this one (magic {number})"
-                told.append(alerts.alert_event(now, SPLIT_BRAIN, detail))
-        return tuple(told)
-
-    def _is_rivals(self, number: int, at: float) -> bool:
+    def is_one(self, number: int, at: float) -> bool:
+        """True when an order with this magic, done ``at``, is no order of ours and none that we inherited."""
         return magic.ours(number) and at > self._begun + CLOCKS_APART_S and not self._record.issued(number)
+
+    def signs(self, seen: Iterable[Sign], now: float) -> dict[int, Event]:
+        """By magic, an alert for each order of a rival that was not told yet; `told` when they are stored."""
+        return {
+            sign.magic: alerts.alert_event(now, SPLIT_BRAIN, f"{sign.what} by another DTMS (magic {sign.magic})")
+            for sign in seen
+            if sign.magic not in self._told and self.is_one(sign.magic, sign.at)
+        }
+
+    def told(self, magics: Iterable[int]) -> None:
+        """These alerts are on disk."""
+        self._told.update(magics)

@@ -87,7 +87,7 @@ class Settler:
         The tickets of trades whose intent raised an error of our own; the others were looked at all the same.
         """
         failed = await self._all(snapshot, specs)
-        await self._tell(snapshot.time)
+        await self.tell(snapshot.time)
         return failed
 
     async def _all(self, snapshot: Snapshot, specs: dict[str, SymbolSpec]) -> list[int]:
@@ -110,13 +110,15 @@ class Settler:
                 failed.append(trade.ticket)
         return failed
 
-    async def _tell(self, now: float) -> None:
+    async def tell(self, now: float) -> None:
         """Alert, once, about an order that has been without an outcome for long; and say when no such one is left."""
         book = self._record.book
         waiting = [i for i in book.intents.values() if now - i.sending_at >= UNANSWERED_S]
         abouts = {f"trade {intent.trade_id}" for intent in waiting}
         told = [
-            reconcile.alert(book.trades[i.trade_id], now, UNANSWERED, effects.describe(i, book.trades[i.trade_id]))
+            reconcile.alert(
+                book.trades[i.trade_id], now, UNANSWERED, f"{i.kind.value}, order {i.magic}: no outcome yet"
+            )
             for i in waiting
             if i.magic not in self._told
         ]
