@@ -97,7 +97,7 @@ def _row(entry: Entry, state: str) -> dict[str, Any]:
     row: dict[str, Any] = {"state": state, "file": entry.path.name, "reason": entry.reason().get("detail")}
     try:
         item = entry.load()
-    except (Damaged, FileNotFoundError) as error:
+    except (Damaged, OSError) as error:
         return {**row, "reason": row["reason"] or str(error)}
     age = CLOCK.wall_ns() / 1e9 - item.created_wall
     if state == ANNOUNCED:

@@ -184,6 +184,9 @@ class Outbox:
             except Damaged as error:
                 self._put_aside(entry, str(error))
                 continue
+            except OSError as error:
+                _log.warning("%s cannot be read now and stays: %s", entry.path, error)
+                continue
             if item.url in {self._mark, self.target.url}:
                 yield entry, item
             else:

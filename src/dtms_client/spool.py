@@ -37,7 +37,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dtms_client.clock import CLOCK, Clock
 from dtms_client.errors import OutboxFull, OutboxUnavailable
@@ -57,6 +57,9 @@ _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr
 _BUSY_TRIES = 10
 _BUSY_S = 0.02
 """Windows: a scanner may hold a file for a moment; ten tries of 20 ms outlast it."""
+
+
+T = TypeVar("T")
 
 
 class Damaged(ValueError):
@@ -87,15 +90,10 @@ class Entry:
     def load(self, owners: Collection[int] | None = None) -> Item:
         """Read and verify. ``owners``: numbers of the users who may have written it; None is anybody.
 
-        Raises `Damaged`, or ``FileNotFoundError`` when another drainer was faster.
+        Raises `Damaged`, ``FileNotFoundError`` when another drainer was faster, and any other ``OSError`` when it
+        cannot be read now: what it says is not known, so it stays.
         """
-        try:
-            raw = _read(self.path, owners)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise Damaged(f"cannot be read: {error}") from error
-        return _parse(raw)
+        return _parse(_patiently(lambda: _read(self.path, owners)))
 
     def remove(self) -> None:
         """Delete: the registration is settled. Already gone is fine."""
@@ -297,11 +295,13 @@ def _parse(raw: bytes) -> Item:
 
 
 def _read(path: Path, owners: Collection[int] | None = None) -> bytes:
+    if path.is_symlink():
+        raise Damaged("is a link")
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _NOFOLLOW)
     with os.fdopen(handle, "rb") as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
-            raise OSError(f"{path} is not a file")
+            raise Damaged("is not a file")
         if owners is not None and found.st_uid not in owners:
             raise Damaged(f"belongs to another user (number {found.st_uid})")
         return file.read(FILE_MAX + 1)
@@ -337,16 +337,15 @@ def _replace(source: Path, target: Path) -> None:
     _patiently(lambda: source.replace(target))
 
 
-def _patiently(act: Callable[[], object]) -> None:
-    for left in range(_BUSY_TRIES - 1, -1, -1):
+def _patiently(act: Callable[[], T]) -> T:
+    for _ in range(_BUSY_TRIES - 1):
         try:
-            act()
+            return act()
         except PermissionError:
-            if sys.platform != "win32" or not left:
+            if sys.platform != "win32":
                 raise
             time.sleep(_BUSY_S)
-        else:
-            return
+    return act()
 
 
 def _sync_folder(path: Path) -> None:

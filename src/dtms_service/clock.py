@@ -27,6 +27,11 @@ at the start becomes right, and no timer notices."""
 log = logging.getLogger(__name__)
 
 
+def wall_clock() -> float:
+    """Seconds since the epoch by the machine's clock as it is, jumps and all: what other programs date files by."""
+    return _WALL()
+
+
 def _steady() -> Callable[[], float]:
     """The clock that nobody sets and that counts a sleep of the machine; Windows' monotonic one does."""
     read = getattr(time, "clock_gettime", None)

@@ -299,8 +299,8 @@ def no_more_risk(judge: Judge, going: Going) -> Violations:
 
 def sign_kept(judge: Judge, going: Going) -> Violations:
     """C-4."""
-    if going.net(going.before) < -NOISE:
-        return  # somebody else turned it
+    if going.net(going.before) < -NOISE or going.request["action"] == SLTP:
+        return  # somebody else turned it; levels trade nothing, though the broker may close at the old ones meanwhile
     after = going.net(going.after)
     yield OK if after >= -NOISE else f"the net side turned: {after} lots"
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,13 +29,13 @@ class Caller:
     def __init__(self, world: World, folder: Path) -> None:
         self.world = world
         self.folder = folder
-        self.later_s = 0.0
+        self.later_s = self.steady_s = 0.0
         self._spool = Spool(folder)
         self.starts_anew()
 
     def starts_anew(self, speed: float | None = None) -> None:
         """The service forgets what it has seen of the folder."""
-        self._intake = Intake(self.world.dtms, Folder(self.folder), PORT, speed)
+        self._intake = Intake(self.world.dtms, Folder(self.folder), PORT, speed, steady=lambda: self.steady_s)
 
     def announce(self, symbol: str, magic: int, url: str | None = None, **fields: Any) -> None:
         body = {"symbol": symbol, "magic": magic, "process": 1, "unique": "1-1", **fields}
@@ -194,7 +196,7 @@ async def test_a_registration_that_waits_for_two_minutes_is_an_alert_until_it_is
         caller.later_s = OLD_S
         await caller.look()
         assert world.dtms.alerting.open == {}
-        caller.later_s = OLD_S + 1
+        caller.steady_s += 1
         for _ in range(3):
             await caller.look()
     (alert,) = world.dtms.alerting.open.values()
@@ -212,16 +214,77 @@ async def test_a_folder_that_cannot_be_read_is_an_alert_after_two_minutes_until_
     new = caller.folder / NEW
     new.write_text("a file where the folder should be")
     for second in (0.0, 40.0, 80.0, OLD_S):
-        await caller.look(lambda now=second: now)
+        caller.steady_s = second
+        await caller.look(lambda: 0.0)
     assert world.dtms.alerting.open == {}
     for second in (OLD_S + 1, OLD_S + 3, OLD_S + 5):
-        await caller.look(lambda now=second: now)
+        caller.steady_s = second
+        await caller.look(lambda: 0.0)
     (alert,) = world.dtms.alerting.open.values()
     assert (alert.code, alert.count, alert.over_at) == ("spool_old", 1, None)
     assert "spool_unusable" in alert.detail
     failures = [record.__dict__["failures"] for record in caplog.records if record.message == "spool_unusable"]
     assert failures == [1, 2, 4]
     new.unlink()
-    await caller.look(lambda: OLD_S + 7)
+    await caller.look(lambda: 0.0)
     (alert,) = world.dtms.alerting.open.values()
     assert alert.over_at is not None
+
+
+@pytest.mark.parametrize("jump_s", [-8 * 86_400.0, -3600.0, 3600.0, 8 * 86_400.0])
+async def test_a_jump_of_the_machines_clock_makes_no_registration_older_or_younger(
+    world: World, caller: Caller, monkeypatch: pytest.MonkeyPatch, jump_s: float
+) -> None:
+    async def later(_: Sequence[object]) -> list[object]:
+        raise NotAccepting
+
+    monkeypatch.setattr(world.dtms, "register", later)
+    caller.register(await world.open())
+    await caller.look()
+    caller.later_s, caller.steady_s = jump_s, OLD_S - 1
+    await caller.look()
+    assert world.dtms.alerting.open == {}
+    caller.steady_s = OLD_S + 1
+    await caller.look()
+    assert [alert.code for alert in world.dtms.alerting.open.values()] == ["spool_old"]
+
+
+async def test_the_service_dates_files_by_the_clock_that_clients_use() -> None:
+    assert abs(Intake(None, None, PORT, 1.0).wall() - time.time()) < 60  # type: ignore[arg-type]  # no look
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.EMFILE, errno.EACCES])
+async def test_a_registration_that_cannot_be_read_now_stays_and_the_others_are_taken_in(
+    world: World, caller: Caller, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    unread, fine = await world.open(), await world.open()
+    caller.register(unread)
+    caller.register(fine)
+    (first, _), opened = entries(caller.folder), os.open
+
+    def failing(path: Any, *args: Any, **keywords: Any) -> int:
+        if Path(path) == first.path:
+            raise OSError(error, os.strerror(error))
+        return opened(path, *args, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", failing)
+        await caller.look()
+        caller.steady_s = OLD_S + 1
+        await caller.look()
+    assert (world.dtms.book.find(unread), world.trade(fine).ticket) == (None, fine)
+    assert [entry.path for entry in entries(caller.folder)] == [first.path]
+    (alert,) = world.dtms.alerting.open.values()
+    assert (alert.code, "spool_unusable" in alert.detail) == ("spool_old", True)
+    await caller.look()
+    assert world.trade(unread).ticket == unread
+
+
+async def test_a_damaged_file_is_set_aside_and_told(world: World, caller: Caller) -> None:
+    caller.register(await world.open())
+    (entry,) = entries(caller.folder)
+    entry.path.write_bytes(entry.path.read_bytes()[:-20])
+    await caller.look(lambda: 0.0)
+    assert [rejected.path.name for rejected in entries(caller.folder, REJECTED)] == [entry.path.name]
+    (alert,) = world.dtms.alerting.open.values()
+    assert (alert.code, alert.about, "is not JSON" in alert.detail) == ("spool_damaged", entry.path.name, True)

@@ -158,7 +158,8 @@ class Simulation(Storm):
                 access=Access(new_id=map("made-{}".format, itertools.count(1)).__next__),
             )
             self.network.up(httpx.ASGITransport(app=app, client=("127.0.0.1", 5000)), self.life)
-            intake = Intake(self.world.dtms, Folder(self.folder / "outbox"), PORT, 1.0, wall=self.wall)
+            steady = asyncio.get_running_loop().time
+            intake = Intake(self.world.dtms, Folder(self.folder / "outbox"), PORT, 1.0, self.wall, steady)
             self.life.begin(ingest(self.world.dtms, [intake]))
             try:
                 await self.life.while_alive(self.world.dtms.start())

@@ -80,6 +80,8 @@ class Folder:
             except (Damaged, Invalid) as error:
                 entry.reject({"code": "damaged", "detail": str(error)})
                 log.warning("announcement_damaged", extra={"file": str(entry.path), "why": str(error)})
+            except OSError as error:  # not now; it stays
+                log.warning("announcement_unread", extra={"file": str(entry.path), "why": str(error)})
         self._looked_at, self._after = now.engine, after
         return found
 

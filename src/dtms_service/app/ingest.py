@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dtms_client.spool import Damaged, Entry, entries
+from dtms_client.spool import REJECTED, Damaged, Entry, entries
 from dtms_service import private
 from dtms_service.api import spooled
 from dtms_service.app.announcing import Folder, Moment, is_here
-from dtms_service.clock import SystemClock
+from dtms_service.clock import wall_clock
 from dtms_service.domain.admission import Registration
 from dtms_service.domain.errors import DtmsError, Invalid, NotAccepting, StorageBusy
 from dtms_service.domain.unmanaged import Announcement
@@ -27,7 +28,7 @@ AT_ONCE = 200
 """Files per look: one read at the terminal, one transaction."""
 OLD_S = 120.0
 """Age of the oldest registration at which people are told."""
-OLD = "spool_old"
+OLD, DAMAGED = "spool_old", "spool_damaged"
 
 
 async def ingest(authority: Authority, intakes: Sequence[Intake]) -> None:
@@ -48,19 +49,22 @@ async def take_in(authority: Authority, intakes: Sequence[Intake]) -> None:
 class Intake:
     """The looks at one folder; ``said`` is what callers have announced there.
 
-    ``port`` is this service's; ``wall`` the machine's clock, by which clients date their files; ``speed`` that of the
-    engine's clock, as in `Moment`.
+    ``port`` is this service's; ``wall`` the machine's clock as it is, by which clients date their files; ``steady``
+    one that nobody sets; ``speed`` that of the engine's clock, as in `Moment`.
     """
 
     authority: Authority
     folder: Folder
     port: int
     speed: float | None
-    wall: Callable[[], float] = field(default_factory=lambda: SystemClock().now)
+    wall: Callable[[], float] = wall_clock
+    steady: Callable[[], float] = time.monotonic
     said: Sequence[Announcement] = ()
     _told: bool = field(default=False, init=False)
     _failures: int = field(default=0, init=False)
     _unusable_since: float = field(default=0.0, init=False)
+    _oldest: tuple[str, float] = field(default=("", 0.0), init=False)
+    """Name of the registration that waits longest, and when it was written by the steady clock."""
 
     async def look(self) -> None:
         """One look: what callers announced, what they registered, and whether something waits too long.
@@ -75,16 +79,23 @@ class Intake:
                 self.said = await asyncio.to_thread(self.folder.read, self.port, authority.unmanaged.used, now)
             while authority.report().accepting and await _emptied(authority, path, self.port) == AT_ONCE:
                 continue
-            waits = await asyncio.to_thread(_waits_since, path, self.port)
+            waits = await asyncio.to_thread(_waiting_longest, path, self.port)
         except OSError as error:  # the files stay; taking one in twice changes nothing
             await self._unusable(str(error))
             return
         self._failures = 0
-        await self._tell(None if waits is None else self.wall() - waits)
+        await self._tell(None if waits is None else self._age(waits))
+
+    def _age(self, entry: Entry) -> float:
+        """Seconds for which it has waited: by the machine's clock when it was seen first, which may jump later."""
+        now = self.steady()
+        if entry.path.name != self._oldest[0]:
+            self._oldest = (entry.path.name, now - max(0.0, self.wall() - entry.created_wall))
+        return now - self._oldest[1]
 
     async def _unusable(self, why: str) -> None:
         """A folder that cannot be read may hold a registration: it is told like one that waits as long."""
-        now = self.wall()
+        now = self.steady()
         self._unusable_since = self._unusable_since if self._failures else now
         self._failures += 1
         if not self._failures & (self._failures - 1):  # 1, 2, 4, 8, …
@@ -113,21 +124,23 @@ class Intake:
             log.warning("alert_not_stored", extra={"code": OLD, "why": error.detail})
 
 
-def _waits_since(folder: Path, port: int) -> float | None:
-    """When the oldest registration that is meant for this service was written; None when there is none."""
+def _waiting_longest(folder: Path, port: int) -> Entry | None:
+    """The oldest registration that is meant for this service; None when there is none."""
     for entry in entries(folder):
         try:
             url = entry.load().url
             if url is None or is_here(url, port):
-                return entry.created_wall
+                return entry
         except (FileNotFoundError, Damaged):
             continue
-    return None
+    return None  # any other OSError passes: what cannot be read may be a registration that waits
 
 
 async def _emptied(authority: Authority, folder: Path, port: int) -> int:
     """Take in what lies in one folder; returns how many registrations were decided on."""
-    waiting = await asyncio.to_thread(_read, folder, port)
+    waiting, damaged = await asyncio.to_thread(_read, folder, port)
+    for name, why in damaged:
+        await _tell_damaged(authority, folder, name, why)
     if not waiting:
         return 0
     try:
@@ -136,6 +149,15 @@ async def _emptied(authority: Authority, folder: Path, port: int) -> int:
         log.warning("spool_waits", extra={"folder": str(folder), "files": len(waiting), "why": error.detail})
         return 0
     return await asyncio.to_thread(_settled, waiting, answers)
+
+
+async def _tell_damaged(authority: Authority, folder: Path, name: str, why: str) -> None:
+    log.error("spool_damaged", extra={"folder": str(folder), "file": name, "why": why})
+    detail = f"{name} {why}; it was moved to {folder / REJECTED}, and its registration is not known"
+    try:
+        await authority.alerting.tell(DAMAGED, detail, about=name)
+    except (NotAccepting, StorageBusy) as error:
+        log.warning("alert_not_stored", extra={"code": DAMAGED, "why": error.detail})
 
 
 def _settled(waiting: Sequence[tuple[Entry, Registration]], answers: Sequence[Registered | DtmsError]) -> int:
@@ -151,9 +173,13 @@ def _settled(waiting: Sequence[tuple[Entry, Registration]], answers: Sequence[Re
     return decided
 
 
-def _read(folder: Path, port: int) -> list[tuple[Entry, Registration]]:
-    """What is meant for this service and makes sense; what does not make sense is set aside with its reason."""
-    good = []
+def _read(folder: Path, port: int) -> tuple[list[tuple[Entry, Registration]], list[tuple[str, str]]]:
+    """What is meant for this service and makes sense, and the names of damaged files with what is wrong with each.
+
+    What makes no sense is set aside with its reason; what cannot be read now stays.
+    """
+    good: list[tuple[Entry, Registration]] = []
+    damaged: list[tuple[str, str]] = []
     for entry in entries(folder):
         try:
             item = entry.load(private.trusted())
@@ -163,12 +189,14 @@ def _read(folder: Path, port: int) -> list[tuple[Entry, Registration]]:
             continue
         except Damaged as error:
             entry.reject({"code": "damaged", "detail": str(error)})
-            log.warning("spool_damaged", extra={"file": str(entry.path), "why": str(error)})
+            damaged.append((entry.path.name, str(error)))
+        except OSError as error:
+            log.warning("spool_unread", extra={"file": str(entry.path), "why": str(error)})
         except Invalid as error:
             _refuse(entry, error)
         if len(good) == AT_ONCE:
             break
-    return good
+    return good, damaged
 
 
 def _refuse(entry: Entry, error: DtmsError) -> bool:

@@ -282,6 +282,12 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "Its position is not protected.",
             "The log says why it is not taken in (spool_waits, spool_unusable).",
         ),
+        "spool_damaged": Code(
+            _CRITICAL,
+            "A file in the spool is not what a client wrote, and was moved to rejected/.",
+            "If it was a registration, its position is not protected.",
+            "See it with dtms-client outbox list. Compare GET /dtms/unmanaged, and register what is missing.",
+        ),
         "alerts_undelivered": Code(
             _WARNING,
             "The receiver of the alerts has not taken one for five minutes.",
