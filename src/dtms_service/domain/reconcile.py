@@ -14,7 +14,7 @@ from dtms_service.domain import levels, magic
 from dtms_service.domain.broker_events import CLOSES, OPENS_AGAIN, entered
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.states import TradeState
-from dtms_service.domain.trade import Event, Frozen, ObligationStatus, Trade
+from dtms_service.domain.trade import REVERSED, Event, Frozen, ObligationStatus, Trade
 from dtms_service.domain.values import Deal, DealEntry, DealReason, Position
 
 _CLOSING = frozenset({DealEntry.OUT, DealEntry.INOUT, DealEntry.OUT_BY})
@@ -109,7 +109,7 @@ def _reversed(trade: Trade, now: float) -> Reconciled:
     """A netting account turned the position round: what we protected is gone, the new side needs a registration."""
     if trade.state is TradeState.CLOSED:
         return Reconciled(trade)
-    ended = _ended(trade, now, "REVERSED")
+    ended = _ended(trade, now, REVERSED)
     detail = "the position changed its side; the trade is closed, and the new side is protected by nobody"
     return Reconciled(ended, (alert(ended, now, "position_reversed", detail),))
 
@@ -264,7 +264,7 @@ def close_reason(deal: Deal) -> str:
     if magic.ours(deal.magic):
         return "DTMS"
     if deal.entry is DealEntry.INOUT:
-        return "REVERSED"
+        return REVERSED
     return "HAND" if deal.reason in _BY_HAND else "OTHER_PROGRAM"
 
 

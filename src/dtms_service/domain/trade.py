@@ -160,6 +160,10 @@ class Event:
     sequence: int | None = None
 
 
+REVERSED = "REVERSED"
+"""Why a trade is closed whose position a netting account turned round."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HedgeLink:
     """Our own opposite position that covers part of a trade. ``missing_since``: no good read shows it since then."""
@@ -294,6 +298,11 @@ class Trade:
     """Magic of the intent that placed the present stop, so that a close at that stop is explained too."""
     confirmed_at: float | None = None
     """When the broker last confirmed an order of ours for this trade; reads may lag behind it for a while."""
+
+    @property
+    def may_be_registered_again(self) -> bool:
+        """True when its ticket may stand for a position that nobody watches: never seen, or turned round (netting)."""
+        return self.state is TradeState.REJECTED or (self.state is TradeState.CLOSED and self.closed_reason == REVERSED)
 
     @property
     def sign(self) -> int:

@@ -141,7 +141,7 @@ class Registrar:
                 if wanted.ticket not in positions:
                     continue
                 known = book.find(wanted.ticket) or book.find(positions[wanted.ticket].identifier)
-                if known is not None and known.state is not TradeState.REJECTED:
+                if known is not None and not known.may_be_registered_again:
                     continue
                 answer = self._one(wanted, entries)
                 if answer is None:
@@ -156,7 +156,7 @@ class Registrar:
     def _repeat(self, registration: Registration) -> Registered | DtmsError | None:
         """The answer for a trade we know, None for a new one or one whose owner has to change first."""
         trade = self._record.book.find(registration.ticket)
-        if trade is None or trade.state is TradeState.REJECTED or self._moves_owner(trade, registration):
+        if trade is None or trade.may_be_registered_again or self._moves_owner(trade, registration):
             return None
         try:
             check(registration, trade.symbol, trade.side)
@@ -251,7 +251,7 @@ class Registrar:
         """The answer, or None for a change of owner that this round may not make."""
         position = entries.sight.positions.get(registration.ticket)
         known = self._known(registration, position, entries)
-        if known is not None and known.state is not TradeState.REJECTED:
+        if known is not None and not known.may_be_registered_again:
             _check_known(registration, known, position, entries.sight)
             if self._moves_owner(known, registration):
                 if not entries.moves_owners and known.trade_id not in entries.trades:
@@ -263,7 +263,8 @@ class Registrar:
             check(registration, position.symbol, position.side)
             _not_our_own(registration, position)
         owner = self._owner_wanted(registration)
-        trade_id = known.trade_id if known is not None else self._record.next_trade_id()
+        never_seen = known is not None and known.state is TradeState.REJECTED
+        trade_id = known.trade_id if known is not None and never_seen else self._record.next_trade_id()
         account = entries.sight.account
         pending = new_trade(registration, trade_id, owner, account, entries.now)
         deals = entries.sight.deals.get(registration.ticket)

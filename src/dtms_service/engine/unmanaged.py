@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from dtms_service.domain import alerts, magic
-from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import Event
 from dtms_service.domain.unmanaged import GRACE_S, Announcement, Policy, announced, registration
 from dtms_service.domain.values import Position
@@ -31,7 +30,7 @@ def unmanaged(book: Book) -> tuple[Position, ...]:
 
 def _registered(book: Book, position: Position) -> bool:
     trade_id = book.by_identifier.get(position.identifier, book.by_ticket.get(position.ticket))
-    return trade_id is not None and book.trades[trade_id].state is not TradeState.REJECTED
+    return trade_id is not None and not book.trades[trade_id].may_be_registered_again
 
 
 class Unmanaged:
