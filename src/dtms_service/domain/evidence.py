@@ -16,7 +16,10 @@ from dtms_service.domain.effects import opens
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.reconcile import all_closed
 from dtms_service.domain.trade import STOP_KINDS, Intent, IntentState
-from dtms_service.domain.values import Deal, DealEntry, Execution, Position, SymbolSpec, WorkingOrder
+from dtms_service.domain.values import Deal, DealEntry, DealReason, Execution, Position, Side, SymbolSpec, WorkingOrder
+
+CLOCKS_APART_S = 5.0
+"""How much earlier than its order a deal may be dated (``engine.md`` D1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +35,8 @@ class Sighting:
     """All deals of the position's identifier; where the order opens a hedge, all of the account since it was sent."""
     connected_s: float
     good_reads: int
+    claimed: frozenset[int] = frozenset()
+    """Identifiers of positions that belong to a trade, as its position or as its hedge."""
 
 
 def settle(intent: Intent, sighting: Sighting, spec: SymbolSpec, now: float, parameters: Parameters) -> Intent:
@@ -41,9 +46,12 @@ def settle(intent: Intent, sighting: Sighting, spec: SymbolSpec, now: float, par
         return _final(found.intent, found.state, now, found.words)
     if _working(intent, sighting):
         return intent
-    if sighting.good_reads >= parameters.settle_reads and sighting.connected_s >= settle_window(spec, parameters):
-        return _final(intent, IntentState.NOT_EXECUTED, now, "no trace at the broker after the settle window")
-    return intent
+    if sighting.good_reads < parameters.settle_reads or sighting.connected_s < settle_window(spec, parameters):
+        return intent
+    if _alike(intent, sighting, spec):
+        words = "a deal without our magic and comment opened as much: it may be this order's, or somebody else's"
+        return _final(intent, IntentState.MANUAL_REVIEW, now, words)
+    return _final(intent, IntentState.NOT_EXECUTED, now, "no trace at the broker after the settle window")
 
 
 class _Found(NamedTuple):
@@ -67,18 +75,32 @@ def _found(intent: Intent, sighting: Sighting, spec: SymbolSpec) -> _Found | Non
         return _Found(named, IntentState.CONFIRMED if full else IntentState.PARTIAL, words)
     if working:
         return None
-    if opens(intent) and sighting.position is not None:
-        named = replace(intent, order=sighting.position.identifier)
-        return _Found(named, IntentState.CONFIRMED, "a position with our magic")
-    if not opens(intent) and all_closed(sighting.deals):
+    if opens(intent):
+        return _opened(intent, sighting, spec)
+    if all_closed(sighting.deals):
         return _Found(intent, IntentState.ABANDONED, "others closed the position")
     effect = _effect(intent, sighting.position, spec)
     return _Found(intent, IntentState.CONFIRMED, effect) if effect is not None else None
 
 
+def _opened(intent: Intent, sighting: Sighting, spec: SymbolSpec) -> _Found | None:
+    """The position that the order opened, where no deal carries its magic."""
+    if sighting.position is not None:
+        named = replace(intent, order=sighting.position.identifier)
+        return _Found(named, IntentState.CONFIRMED, "a position with our magic")
+    signed = [deal for deal in _alike(intent, sighting, spec, whole=False) if deal.comment == intent.plan["comment"]]
+    if len({deal.position_id for deal in signed}) != 1:
+        return None
+    full = sum(deal.volume for deal in signed) >= float(intent.plan["volume"]) - spec.volume_step / 2
+    named = replace(intent, deal=signed[-1].ticket, order=signed[-1].position_id)
+    return _Found(
+        named, IntentState.CONFIRMED if full else IntentState.PARTIAL, "a deal with our comment, whose magic was lost"
+    )
+
+
 def _effect(intent: Intent, position: Position | None, spec: SymbolSpec) -> str | None:
     """The absolute target being true, in words (``engine.md`` D4), also where a bridge lost our magic; None if not."""
-    if position is None or opens(intent):
+    if position is None:
         return None
     if intent.kind in STOP_KINDS:
         target = float(intent.plan["stop_loss"])
@@ -100,6 +122,26 @@ def _own(intent: Intent, sighting: Sighting) -> list[Deal]:
     """Deals of the order. One that closes a hedge at its stop carries the magic of the order that opened it."""
     own = [deal for deal in sighting.deals if _is_ours(deal.magic, deal.order, intent)]
     return [deal for deal in own if deal.entry is DealEntry.IN] if opens(intent) else own
+
+
+def _alike(intent: Intent, sighting: Sighting, spec: SymbolSpec, *, whole: bool = True) -> list[Deal]:
+    """Deals that opened what the order was to open, without a magic, and whose position nobody claims (D1.5).
+
+    ``whole``: all of its volume. Bridges that lose a magic show 0.
+    """
+    if not opens(intent):
+        return []
+    wanted = float(intent.plan["volume"])
+    least = wanted - spec.volume_step / 2 if whole else 0.0
+    return [
+        deal
+        for deal in sighting.deals
+        if (deal.entry, deal.magic, deal.reason) == (DealEntry.IN, 0, DealReason.EXPERT)
+        and (deal.symbol, deal.side) == (intent.plan["symbol"], Side(intent.plan["side"]))
+        and least < deal.volume <= wanted + spec.volume_step / 2
+        and deal.time >= intent.sending_at - CLOCKS_APART_S
+        and deal.position_id not in sighting.claimed
+    ]
 
 
 def settle_window(spec: SymbolSpec, parameters: Parameters) -> float:

@@ -129,6 +129,12 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "Nothing else is sent for its trade until the terminal's records say what became of it.",
             "Nothing at first: it is looked for every two seconds. If the terminal is away, bring it back.",
         ),
+        "order_unclear": Code(
+            _CRITICAL,
+            "An order's reply and its magic were lost, and a position that nobody registered could be its doing.",
+            "DTMS does not open another hedge for the trade, and leaves that position alone.",
+            "Look at the terminal: close the position by hand if it is the hedge and not wanted, else register it.",
+        ),
         "obligation_refused": Code(
             _WARNING,
             "Something that a trade owes cannot be done on it.",

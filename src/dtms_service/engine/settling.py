@@ -156,14 +156,22 @@ class Settler:
             deals=deals.value,
             connected_s=watch.connected_s,
             good_reads=watch.good_reads,
+            claimed=self._claimed(),
         )
         after = evidence.settle(intent, sighting, spec, now, self._parameters)
         if after is intent:
             return
-        done = evidence.done_volume(intent, sighting)
+        done = evidence.done_volume(after, sighting)
         settled = effects.settled(trade, after, done, now, self._parameters)
         events = [effects.action_event(settled, after, None, now), *transition_event(trade, settled, now)]
+        if after.state is IntentState.MANUAL_REVIEW:
+            events.append(reconcile.alert(settled, now, "order_unclear", str(after.resolution)))
         await self._record.write(trades=[settled], intents=[after], events=events)
+
+    def _claimed(self) -> frozenset[int]:
+        book = self._record.book
+        hedges = (trade.hedge.identifier for trade in book.trades.values() if trade.hedge is not None)
+        return frozenset(book.by_identifier) | frozenset(hedges)
 
     async def _deals(self, intent: Intent, trade: Trade) -> Outcome[tuple[Deal, ...]]:
         """Where the order left its trace: at the position it was about, or anywhere since it opened a new one."""

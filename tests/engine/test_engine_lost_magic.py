@@ -1,0 +1,88 @@
+"""The reply of a hedge is lost, and a bridge loses its magic too: there is never a second one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from engine_world import World, open_world
+from storm_setting import RULES
+
+from dtms_service.domain.orders import OpenHedge, Order
+from dtms_service.domain.outcome import Outcome
+
+HOURS_S = 6 * 3600
+
+
+async def hedging_under(folder: Path, faults: Sequence[dict[str, Any]]) -> tuple[World, OpenHedge, list[int]]:
+    """Positions of which one is hedged while ``faults`` hit that order; the order, and the tickets before it."""
+    world = await open_world(folder, parameters=RULES["opposing"])
+    gateway = world.dtms._terminal
+    send, hit = gateway.send, []
+
+    async def under(order: Order) -> Outcome[Any]:
+        if isinstance(order, OpenHedge) and not hit:
+            hit.append(order)
+            for fault in faults:
+                await world.simulator.set_fault({"count": 1, **fault})
+        return await send(order)
+
+    gateway.send = under
+    tickets = [await world.open(symbol=s, side=d) for s in ("EURUSD", "XAUUSD", "BTCUSD") for d in ("BUY", "SELL")]
+    await world.register(*tickets)
+    for _ in range(HOURS_S // 10):
+        await world.advance(10)
+        if hit:
+            return world, hit[0], tickets
+    raise AssertionError("nothing was hedged")
+
+
+async def opened_for(world: World, order: OpenHedge, before: Sequence[int]) -> list[int]:
+    """Positions of the order's symbol, side and volume that are new."""
+    wanted = (order.symbol, 0 if order.side.value == "BUY" else 1, order.volume)
+    rows = (await world.simulator.view("positions"))["positions"]
+    return [r["ticket"] for r in rows if (r["symbol"], r["type"], r["volume"]) == wanted and r["ticket"] not in before]
+
+
+def codes(world: World) -> set[str]:
+    return {alert.code for alert in world.dtms.alerting.open.values()}
+
+
+LOST = ({"kind": "magic_zeroed"}, {"kind": "reply_lost_executed"})
+
+
+async def test_a_position_with_our_comment_is_the_hedge(tmp_path: Path) -> None:
+    world, order, before = await hedging_under(tmp_path, LOST)
+    await world.advance(10)
+    (hedge,) = await opened_for(world, order, before)
+    link = world.trade(order.ticket).hedge
+    assert link is not None
+    assert (link.ticket, link.volume, link.side) == (hedge, order.volume, order.side)
+    await world.advance(600)
+    assert "unmanaged_position" not in codes(world)
+    assert len(await opened_for(world, order, before)) <= 1
+    await world.close()
+
+
+async def test_one_that_may_be_somebody_elses_is_left_to_a_person_and_no_second_hedge_is_opened(tmp_path: Path) -> None:
+    world, order, before = await hedging_under(tmp_path, (*LOST, {"kind": "comment_rewritten"}))
+    await world.advance(600)
+    assert len(await opened_for(world, order, before)) == 1
+    trade = world.trade(order.ticket)
+    assert trade.hedge is None
+    assert "order_unclear" in codes(world)
+    told = [event.body["status"] for event in await world.dtms.history(trade) if event.kind == "action"]
+    assert "MANUAL_REVIEW" in told
+    await world.close()
+
+
+async def test_a_position_that_somebody_registered_is_not_taken_for_it(tmp_path: Path) -> None:
+    world, order, _ = await hedging_under(tmp_path, ({"kind": "reply_lost_not_executed"},))
+    other = await world.open(order.symbol, order.side.value, volume=order.volume, magic=0)
+    await world.register(other)
+    await world.advance(90)
+    told = [e.body["status"] for e in await world.dtms.history(world.trade(order.ticket)) if e.kind == "action"]
+    assert "NOT_EXECUTED" in told
+    assert "order_unclear" not in codes(world)
+    await world.close()
