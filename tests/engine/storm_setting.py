@@ -137,6 +137,7 @@ SENT: tuple[Mapping[str, Any], ...] = (
 )
 """What may happen to an order."""
 TO_A_HEDGE: tuple[Mapping[str, Any], ...] = (
+    {"kind": "magic_zeroed"},
     {"kind": "retcode", "retcode": 10019},
     {"kind": "executed_late", "seconds": 400},
     {"kind": "executed_late", "seconds": 90},
