@@ -28,3 +28,9 @@ def test_of_two_that_start_together_one_watches_and_the_other_names_it(
 ) -> None:
     for _ in range(3):
         double_start(nursery, tmp_path / "state", one_port=one_port)
+
+
+@pytest.mark.parametrize("one_port", [True, False], ids=["one port", "two ports"])
+def test_without_the_lock_of_the_state_folder_that_is_found(one_port: bool, nursery: Nursery, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError):
+        double_start(nursery, tmp_path / "state", one_port=one_port, without="a state folder has one owner")

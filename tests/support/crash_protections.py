@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,9 +57,18 @@ def _files_are_written_later(_: Real) -> Real:
     return write
 
 
+def _nobody_holds_the_state_folder(_: Real) -> Real:
+    """The service does not lock its state folder."""
+
+    def lock(_: object) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    return lock
+
+
 @dataclass(frozen=True, slots=True)
 class Protection:
-    """``target``: ``module:Class.method``, in the notation of the crash points."""
+    """``target``: ``module:Class.method`` or ``module:function``, in the notation of the crash points."""
 
     target: str
     without: Callable[[Real], Real]
@@ -74,12 +84,14 @@ PROTECTIONS: Mapping[str, Protection] = {
     "a registration is on disk before its caller goes on": Protection(
         "dtms_client.spool:Spool.write", _files_are_written_later
     ),
+    "a state folder has one owner": Protection("dtms_service.app.serve:state_lock", _nobody_holds_the_state_folder),
 }
 
 
 def switch_off(name: str) -> None:
     """Do without one of them in this process."""
     module, _, path = PROTECTIONS[name].target.partition(":")
-    holder, _, method = path.partition(".")
-    owner = getattr(importlib.import_module(module), holder)
+    holder, _, method = path.rpartition(".")
+    owner: Any = importlib.import_module(module)
+    owner = getattr(owner, holder) if holder else owner
     setattr(owner, method, PROTECTIONS[name].without(getattr(owner, method)))

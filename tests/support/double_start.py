@@ -12,10 +12,13 @@ from service import READY_S, free_port
 LOCKED = 73
 
 
-def double_start(nursery: Nursery, folder: Path, *, one_port: bool) -> None:
-    """Raises ``AssertionError`` unless exactly one became ready and the other left with 73, naming it."""
-    first = Victim(folder, nursery=nursery)
-    second = Victim(folder, nursery=nursery, port=first.port if one_port else free_port())
+def double_start(nursery: Nursery, folder: Path, *, one_port: bool, without: str | None = None) -> None:
+    """Raises ``AssertionError`` unless exactly one became ready and the other left with 73 at the lock, naming it.
+
+    ``without`` a protection.
+    """
+    first = Victim(folder, nursery=nursery, without=without)
+    second = Victim(folder, nursery=nursery, port=first.port if one_port else free_port(), without=without)
     (folder / "service.log").unlink(missing_ok=True)
     for each in (first, second):
         each.start(wait=False)
@@ -30,6 +33,7 @@ def double_start(nursery: Nursery, folder: Path, *, one_port: bool) -> None:
         assert lives.process.poll() is None, first.log()
         said = first.log()
         assert str(lives.process.pid) in [word.strip(".,;:()") for word in said.split()], said
+        assert "already serves" in said, said  # the lock of the ledger comes later, when it has a port already
         held = httpx.get(f"{lives.url}/health/ready", trust_env=False, timeout=5).json()
         assert held["status"] == "ready", held
     finally:

@@ -95,6 +95,8 @@ class Victim(Service):
 
     nursery: Nursery = field(kw_only=True)
     process: Any = None
+    without: str | None = None
+    """A protection that it has to do without (``crash_protections.py``)."""
 
     @property
     def moments(self) -> list[float]:
@@ -114,6 +116,7 @@ class Victim(Service):
             order=str(self._order),
             at=at,
             nth=nth,
+            without=self.without,
         )
         if wait:
             self.wait_ready()
