@@ -119,7 +119,7 @@ async def test_a_position_missing_from_one_read_is_verified_not_closed(world: Wo
     await world.advance(15)
     await world.advance(60)
     kinds = await world.kinds(trade)
-    assert kinds[-2:] == ["alert", "position_seen_again"]
+    assert kinds[-3:] == ["alert", "position_seen_again", "alert_over"]
     after = world.trade(trade.ticket)
     assert (after.frozen, after.missing_since, after.missing_reads) == (None, None, 0)
     assert after.state is not TradeState.CLOSED

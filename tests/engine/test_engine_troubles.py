@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from engine_world import ACCOUNT, World, open_world
+from storm_setting import RULES
 
 from dtms_service.domain.alerts import Alert
 from dtms_service.domain.errors import StorageBusy
@@ -192,4 +193,65 @@ async def test_cycles_of_a_slow_terminal_are_measured_by_the_engine_clock(
             await asyncio.sleep(0.01)
     world.dtms.request_stop()
     await running
+    await world.close()
+
+
+def stands(world: World, code: str) -> bool:
+    return alerts_of(world)[code].over_at is None
+
+
+async def test_a_missing_stop_is_over_once_there_is_one(world: World) -> None:
+    (trade,) = await world.protect(stop_loss=None)
+    assert stands(world, "unprotected_if_down")
+    await world.simulator.change_position(trade.ticket, {"stop_loss": 1.0})
+    await world.advance(60)
+    assert not stands(world, "unprotected_if_down")
+
+
+async def test_a_missing_stop_is_over_once_the_position_is_closed(world: World) -> None:
+    (trade,) = await world.protect(stop_loss=None)
+    await world.simulator.close_position(trade.ticket, None)
+    await world.advance(60)
+    assert not stands(world, "unprotected_if_down")
+
+
+async def test_a_missing_position_is_over_once_it_is_seen_again(world: World) -> None:
+    (trade,) = await world.protect()
+    await world.simulator.set_fault({"kind": "read_omits_ticket", "ticket": trade.ticket, "count": 2})
+    await world.advance(30)
+    assert stands(world, "position_missing")
+    await world.advance(90)
+    assert not stands(world, "position_missing")
+
+
+async def test_an_order_that_fails_is_over_once_it_is_done(tmp_path: Path) -> None:
+    world = await open_world(tmp_path, parameters=RULES["stern"])
+    tickets = [await world.open(symbol=s, side=d) for s in ("EURUSD", "XAUUSD", "BTCUSD") for d in ("BUY", "SELL")]
+    await world.register(*tickets)
+    await world.simulator.set_fault({"kind": "retcode", "retcode": 10006, "count": 1000})
+    for _ in range(1000):
+        await world.advance(30)
+        if "obligation_failing" in alerts_of(world):
+            break
+    assert stands(world, "obligation_failing")
+    assert "retcode 10006" in alerts_of(world)["obligation_failing"].detail
+    await world.simulator.clear_faults()
+    await world.advance(3600)
+    assert not stands(world, "obligation_failing")
+    await world.close()
+
+
+@pytest.mark.parametrize("kind", ["autotrading_off", "stale_ticks"])
+async def test_what_passed_while_the_service_was_stopped_is_over(tmp_path: Path, kind: str) -> None:
+    code = {"autotrading_off": "trade_disabled", "stale_ticks": "feed_quiet"}[kind]
+    world = await open_world(tmp_path)
+    await world.protect()
+    await world.simulator.set_fault({"kind": kind, "seconds": 7200})
+    await world.advance(3600)
+    assert stands(world, code)
+    await world.simulator.clear_faults()
+    await world.close()
+    world = await open_world(tmp_path)
+    await world.advance(600)
+    assert not stands(world, code)
     await world.close()

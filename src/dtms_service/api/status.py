@@ -15,7 +15,9 @@ from dtms_service.api.exchange import answer
 from dtms_service.api.health import watching, why_not
 from dtms_service.api.security import Scope
 from dtms_service.domain import magic
+from dtms_service.domain.control import Control
 from dtms_service.domain.errors import Invalid, StorageFailed
+from dtms_service.domain.runbook import Severity
 from dtms_service.domain.values import Position
 from dtms_service.engine.authority import Authority, Counts
 from dtms_service.engine.unmanaged import unmanaged
@@ -39,6 +41,19 @@ def _performance(counts: Counts, uptime: float) -> dict[str, Any]:
     }
 
 
+def _attention(authority: Authority) -> list[str]:
+    """What somebody should know who reads one line only."""
+    standing = authority.standing
+    found = []
+    if standing.control is not Control.RUNNING:
+        found.append(f"{standing.control.value} by {standing.by or 'somebody'}: {standing.reason or '-'}")
+    critical = [a for a in authority.alerting.open.values() if a.severity is Severity.CRITICAL and a.over_at is None]
+    if critical:
+        codes = ", ".join(sorted({alert.code for alert in critical}))
+        found.append(f"{len(critical)} critical alerts ({codes})")
+    return found
+
+
 def status_body(authority: Authority, version: str, instance_id: str) -> dict[str, Any]:
     """The body of ``GET /dtms/status``; one pass over the trades, no terminal, no disk."""
     book, counts, report, now = authority.book, authority.counts, authority.report(), authority.now()
@@ -49,8 +64,10 @@ def status_body(authority: Authority, version: str, instance_id: str) -> dict[st
     error = why_not(report)
     return {
         "success": True,
-        "summary": f"{report.phase.value}: {len(watched)} trades watched, {protected} protected"
-        + (f"; {error}" if error else ""),
+        "summary": "; ".join(
+            [f"{report.phase.value}: {len(watched)} trades watched, {protected} protected", *_attention(authority)]
+            + ([error] if error else [])
+        ),
         "dtms_status": {
             "system_active": watching(report),
             "monitoring_active": watching(report),

@@ -80,6 +80,12 @@ def _answers(client: DtmsClient, settings: Settings) -> Iterator[Finding]:
         yield Finding("account", OK, f"{account.get('login')}@{account.get('server')} ({account.get('kind')})")
     yield _control(str(status.get("control", "running")))
     counts = status.get("counts") or {}
+    for name, channel in ((status.get("alerts") or {}).get("channels") or {}).items():
+        if trouble := channel.get("trouble"):
+            detail = f"{name} takes nothing, {channel.get('owed')} wait for it: {trouble}"
+            yield Finding("alerts", WARN, detail, "repair the receiver, or the setting alerts.webhook")
+    if settings.alerts.webhook.url is None and settings.alerts.deadman.url is None:
+        yield Finding("alerts", WARN, "they go to the log only: nobody is woken", "alerts.webhook and alerts.deadman")
     if alerts := counts.get("alerts"):
         yield Finding("alerts", WARN, f"{alerts} that nobody has taken on", "dtms alerts")
     if unmanaged := counts.get("unmanaged"):

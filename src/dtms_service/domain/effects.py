@@ -375,4 +375,5 @@ _SAY: Mapping[str, Callable[[Intent], str]] = {
 def describe(intent: Intent, trade: Trade) -> str:
     """One line for people: what was asked of the broker and what became of it."""
     what = _SAY[str(intent.plan["order"])](intent)
-    return f"{_WORDS[intent.kind]} of {trade.symbol} {trade.ticket} {what}: {intent.state.value.lower()}"
+    code = "" if intent.retcode is None or intent.state in _DID_SOMETHING else f" (retcode {intent.retcode})"
+    return f"{_WORDS[intent.kind]} of {trade.symbol} {trade.ticket} {what}: {intent.state.value.lower()}{code}"

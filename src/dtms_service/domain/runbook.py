@@ -121,7 +121,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
             _CRITICAL,
             "An order that a trade owes failed for the second time.",
             "The position is less protected than DTMS wants it to be; it is tried again with longer waits.",
-            "dtms explain TICKET names the broker's answer; do it by hand if it is urgent.",
+            "See the broker's answers with dtms actions --ticket TICKET; do it by hand if it is urgent.",
         ),
         "order_unanswered": Code(
             _WARNING,
@@ -234,8 +234,8 @@ CODES: Mapping[str, Code] = MappingProxyType(
         "split_brain": Code(
             _CRITICAL,
             "Another DTMS acts on this account: on another machine, or with a copy of this one's state.",
-            "Two of them undo each other's stops and close twice. This one has paused itself.",
-            "Stop one of the two, then dtms resume here if this is the one that stays.",
+            "Two of them undo each other's stops and close twice. This one has paused itself, unless it only observes.",
+            "Stop one of the two, then end the pause here (dtms resume) if this is the one that stays.",
         ),
         # The service itself.
         "not_watching": Code(
@@ -303,7 +303,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
         # What an operator ordered.
         "control_paused": Code(
             _WARNING,
-            "An operator ordered a pause.",
+            "An operator, or DTMS itself, ordered a pause: the detail says who and why.",
             "Trades are watched, and nothing is sent but the closing of orphan hedges.",
             "dtms resume, when the reason is over.",
         ),
@@ -318,7 +318,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "An operator ended a pause or a halt.",
             "DTMS acts.",
             "Nothing.",
-            ("control_paused", "control_halted"),
+            ("control_paused", "control_halted", "split_brain"),
         ),
     }
 )

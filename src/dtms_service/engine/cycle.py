@@ -88,7 +88,8 @@ class Cycle:
         self._specs: dict[str, SymbolSpec] = {}
         self._learned_at: dict[str, float] = {}
         self._unseen = Watches(UNSEEN_S)
-        self._quiet: frozenset[str] = frozenset()
+        self._quiet: frozenset[str] | None = None
+        """None at first: what an earlier life told is in its alerts."""
         self._strangers: set[int] = set()
         self._seen: Snapshot | None = None
 
@@ -118,7 +119,7 @@ class Cycle:
         told = (
             *rivals.values(),
             *self._switched(snapshot),
-            *_about_feeds(self._quiet, quiet, snapshot.time),
+            *_about_feeds(self._told_quiet() if self._quiet is None else self._quiet, quiet, snapshot.time),
             *(_about_stranger(position, snapshot.time) for position in strangers),
         )
         await tally.store(self._record, told)
@@ -167,11 +168,17 @@ class Cycle:
         watched = (*book.watched.values(), *(book.trades[number] for number in unsettled))
         return tuple(sorted({trade.symbol for trade in watched if trade.verified_at is not None}))
 
+    def _told_quiet(self) -> frozenset[str]:
+        alerts = self._record.book.alerts.values()
+        return frozenset(a.about for a in alerts if (a.code, a.over_at) == ("feed_quiet", None))
+
     def _switched(self, snapshot: Snapshot) -> tuple[Event, ...]:
         """An alert when programs may not trade any more, and one when they may again."""
+        told = any((a.code, a.over_at) == ("trade_disabled", None) for a in self._record.book.alerts.values())
         before = self._record.book.account
+        was_allowed = not told if before is None else before.trade_allowed
         allowed = snapshot.account.trade_allowed
-        if allowed == (before is None or before.trade_allowed):
+        if allowed == was_allowed:
             return ()
         code = "trade_enabled" if allowed else "trade_disabled"
         detail = (

@@ -5,11 +5,12 @@ Everything here is about looks at the terminal as a whole; what is about one tra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from dtms_service.domain import alerts
 from dtms_service.domain.reconcile import alert
-from dtms_service.domain.trade import Event
+from dtms_service.domain.trade import Event, Trade
+from dtms_service.engine.acting import ALERT_AT_ATTEMPT
 from dtms_service.engine.record import Record
 
 FAILURES = 3
@@ -23,6 +24,19 @@ OVERRUNS = 3
 """Cycles in a row that took longer than their period."""
 OVERRUN = "cycle_overrun"
 MISMATCH = "account_mismatch"
+_LASTS: Mapping[str, Callable[[Trade], bool]] = {
+    "unprotected_if_down": lambda trade: not trade.state.final and trade.stop_loss is None,
+    "stop_removed": lambda trade: not trade.state.final and trade.stop_loss is None,
+    "position_missing": lambda trade: trade.missing_since is not None,
+    "hedge_missing": lambda trade: trade.hedge is not None and trade.hedge.missing_since is not None,
+    "obligation_failing": lambda trade: any(
+        o.status.live and o.attempts - o.uncounted >= ALERT_AT_ATTEMPT for o in trade.obligations
+    ),
+}
+"""Alerts about a trade whose cause can be seen, and what shows that it is still there.
+
+One that is not over counts up in silence, and would hide the next.
+"""
 _ENDED_BY_A_LOOK = ("not_watching", "not_watching_long", MISMATCH)
 
 
@@ -76,6 +90,13 @@ class Troubles:
             for a in book.alerts.values()
             if a.code == "trade_failed" and a.over_at is None and a.about not in abouts
         ]
+        for known in book.alerts.values():
+            lasts, trade = _LASTS.get(known.code), book.trades.get(known.trade_id or 0)
+            if lasts is not None and known.over_at is None and (trade is None or not lasts(trade)):
+                body = {"code": known.code, "detail": "its cause has passed"}
+                events.append(
+                    Event(time=now, kind=alerts.OVER, trade_id=known.trade_id, ticket=known.ticket, body=body)
+                )
         return events
 
     async def took(self, now: float, seconds: float, period: float) -> None:
