@@ -133,6 +133,7 @@ def test_a_registration_that_another_user_left_is_set_aside(tmp_path: Path, monk
     assert mine.load(private.trusted()).body == {"ticket": 1}
     of_somebody_else(mine.path, monkeypatch)
     assert mine.load().body == {"ticket": 1}
-    assert ingest._read(spool.folder, 8001) == []
+    good, damaged = ingest._read(spool.folder, 8001)
+    assert (good, [name for name, _ in damaged]) == ([], [mine.path.name])
     (rejected,) = entries(spool.folder, REJECTED)
     assert "another user" in rejected.reason()["detail"]
