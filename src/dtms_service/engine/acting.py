@@ -9,7 +9,7 @@ from dtms_service.domain import effects, levels, reconcile
 from dtms_service.domain.broker_events import transition_event
 from dtms_service.domain.control import Control, goes_on
 from dtms_service.domain.orders import ClosePosition, Fill, ModifyStops, Order
-from dtms_service.domain.outcome import Done, Outcome
+from dtms_service.domain.outcome import Done, Outcome, Refused
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.plan import Send, plan
 from dtms_service.domain.policy import Scene
@@ -35,6 +35,10 @@ class Acted:
     trade: Trade
     events: tuple[Event, ...]
     orders: int = 0
+
+
+POSITION_CLOSED = "position_closed"
+"""Code of the refusal with which a broker says that the position is not there any more (10036)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +162,9 @@ class Actor:
         self._reply = _Reply(intent, outcome, failing, scene.now, self._clock.now())
         await self.store_reply()
         trade = self._record.book.trades[trade.trade_id]
+        if isinstance(outcome, Refused) and outcome.code == POSITION_CLOSED and order.ticket == scene.position.ticket:
+            # A hedge for it would stand alone: nothing more is sent in this cycle, the next one sees what is left.
+            return trade, replace(scene, position=replace(scene.position, volume=0.0)), False
         return trade, _after(scene, trade, order, _done_volume(outcome)), isinstance(outcome, Done)
 
 
