@@ -45,6 +45,34 @@ async def test_the_new_side_is_registered_and_both_trades_stay(tmp_path: Path, c
     await world.close()
 
 
+async def test_the_old_ticket_names_the_new_side_once_it_is_registered(tmp_path: Path) -> None:
+    world, closed, ticket = await reversed_world(tmp_path)
+    (first,) = await world.register(ticket)
+    other = await world.open(symbol="XAUUSD")
+    again, beside = await world.register(closed.ticket, other)
+    assert (again.outcome, again.trade.trade_id) == ("already_protected", first.trade.trade_id)
+    assert beside.outcome == "protected"
+    assert world.trade(closed.ticket).trade_id == first.trade.trade_id
+    await world.close()
+    world = await open_world(tmp_path, account={"margin_mode": "netting"})
+    (again,) = await world.register(closed.ticket)
+    assert again.trade.trade_id == first.trade.trade_id
+    await world.close()
+
+
+async def test_both_tickets_registered_while_the_terminal_is_away_become_one_trade(tmp_path: Path) -> None:
+    world, closed, ticket = await reversed_world(tmp_path)
+    await world.simulator.set_fault({"kind": "read_none", "call": "positions_get", "count": 2})
+    answers = [*await world.register(ticket), *await world.register(closed.ticket)]
+    assert [answer.outcome for answer in answers] == ["pending_verification"] * 2
+    await world.simulator.clear_faults()
+    await world.advance(60)
+    states = sorted(world.dtms.book.trades[answer.trade.trade_id].state for answer in answers)
+    assert states == [TradeState.HEALTHY, TradeState.REJECTED]
+    assert world.trade(closed.ticket) == world.trade(ticket)
+    await world.close()
+
+
 async def test_the_old_side_is_a_contradiction(tmp_path: Path) -> None:
     world, _, ticket = await reversed_world(tmp_path)
     (answer,) = await world.register(ticket, side=Side.BUY)

@@ -45,12 +45,14 @@ class Book:
     by_former: Mapping[int, int] = field(default_factory=lambda: _EMPTY)
 
     def find(self, number: int) -> Trade | None:
-        """The trade a caller means by ``number``: current ticket, then identifier, then a former ticket (R29)."""
-        for index in (self.by_ticket, self.by_identifier, self.by_former):
-            trade_id = index.get(number)
-            if trade_id is not None:
-                return self.trades[trade_id]
-        return None
+        """The trade a caller means by ``number``: current ticket, then identifier, then a former ticket (R29).
+
+        One that is not over comes first: after a netting reversal the old ticket still names the closed trade, while
+        the identifier names the trade that watches the position now.
+        """
+        indexes = (self.by_ticket, self.by_identifier, self.by_former)
+        named = [self.trades[index[number]] for index in indexes if number in index]
+        return next((trade for trade in named if not trade.state.final), named[0] if named else None)
 
     def with_trades(self, changed: Iterable[Trade]) -> Book:
         """This book with the given trades added or replaced."""
