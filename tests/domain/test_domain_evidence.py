@@ -7,10 +7,10 @@ from domain_values import EURUSD, T0, P, deal, position
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dtms_service.domain.evidence import Sighting, settle, settle_window
+from dtms_service.domain.evidence import Sighting, done_volume, settle, settle_window
 from dtms_service.domain.orders import ClosePosition, ModifyStops
 from dtms_service.domain.trade import Intent, IntentState, ObligationKind
-from dtms_service.domain.values import DealEntry, DealReason, Execution, Side, WorkingOrder
+from dtms_service.domain.values import Deal, DealEntry, DealReason, Execution, Side, WorkingOrder
 
 K, IS = ObligationKind, IntentState
 MAGIC = 445401700000123
@@ -148,6 +148,61 @@ def test_a_stop_at_its_target_or_closer_is_the_effect(side, present, confirmed):
     after = settle(asked, seen(stop_loss=present, side=side), EURUSD, T0, P)
     assert (after.state is IS.CONFIRMED) is confirmed
     assert confirmed or after is asked
+
+
+def nameless(volume: float, ticket: int = 50, **changes: object) -> Deal:
+    """A deal of a program that closes a BUY position, without a magic."""
+    facts = {"magic": 0, "side": Side.SELL, "reason": DealReason.EXPERT, "time": T0 + 1}
+    return deal(ticket, DealEntry.OUT, volume, **{**facts, **changes})
+
+
+def waited(asked: Intent, **facts: object) -> tuple[IntentState, float | None]:
+    """The state after the settle window, before which nothing may be said, and the lots that count as done."""
+    assert settle(asked, seen(**facts), EURUSD, T0 + 30, P) is asked
+    over = seen(connected_s=60, good_reads=3, **facts)
+    after = settle(asked, over, EURUSD, T0 + 60, P)
+    return after.state, done_volume(after, over, EURUSD)
+
+
+def test_a_part_that_a_nameless_deal_closed_counts_as_ours():
+    # By hand: 1.0 lots, 0.5 asked, 0.3 closed without our magic; not counted, a later part could close 0.5 more.
+    assert waited(closing(), deals=[nameless(0.3)], volume=0.7) == (IS.PARTIAL, 0.3)
+
+
+def test_a_nameless_close_counts_though_somebody_added_as_much():
+    # A netting account: 1.0 - 0.5 (ours) + 0.5 (theirs): the volume alone says that nothing happened.
+    added = deal(51, DealEntry.IN, 0.5, magic=0, time=T0 + 2)
+    assert waited(closing(), deals=[deal(1, DealEntry.IN), nameless(0.5), added], volume=1.0)[0] is IS.CONFIRMED
+
+
+def test_a_nameless_deal_from_before_the_order_is_not_counted_twice():
+    # Deals may be dated 5 s early; but 0.5 was still open when the order was sent, so that deal is an earlier one's.
+    asked = closing(0.25, of=0.5)
+    assert waited(asked, deals=[nameless(0.25, time=T0 - 2)], volume=0.5) == (IS.NOT_EXECUTED, None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"side": Side.BUY},
+        {"symbol": "GBPUSD"},
+        {"volume": 0.6},
+        {"reason": DealReason.CLIENT},
+        {"magic": 77},
+        {"time": T0 - 6},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_deal_that_differs_is_not_counted_as_ours(changes):
+    other = replace(nameless(0.3), **changes)
+    assert waited(closing(), deals=[other], volume=0.7) == (IS.NOT_EXECUTED, None)
+
+
+@pytest.mark.parametrize(("reason", "state"), [(DealReason.EXPERT, IS.CONFIRMED), (DealReason.CLIENT, IS.ABANDONED)])
+def test_a_position_that_is_closed_was_closed_by_the_order_or_by_others(reason, state):
+    everything = closing(1.0)
+    over = [deal(1, DealEntry.IN), nameless(1.0, reason=reason)]
+    assert settle(everything, seen(deals=over, volume=None), EURUSD, T0, P).state is state
 
 
 def test_an_order_on_a_position_that_is_gone_is_not_executed_after_the_window():

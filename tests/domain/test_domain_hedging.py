@@ -28,7 +28,7 @@ from dtms_service.domain.trade import (
     ObligationStatus,
     Trade,
 )
-from dtms_service.domain.values import DealEntry, DealReason, Position, Side, TradeMode
+from dtms_service.domain.values import Deal, DealEntry, DealReason, Position, Side, TradeMode
 
 K, S, T = ObligationKind, ObligationStatus, TradeState
 NOW = T0 + 3605.0
@@ -228,7 +228,7 @@ class TestLostReply:
         of, intent = self.lost()
         after = settle(intent, sighting, EURUSD, NOW + 30, P)
         assert not after.state.open
-        return effects.settled(of, after, done_volume(intent, sighting), NOW + 30, P)
+        return effects.settled(of, after, done_volume(after, sighting, EURUSD), NOW + 30, P)
 
     def test_a_position_with_our_magic_is_the_hedge(self) -> None:
         after = self.found(self.seen(position=COVER))
@@ -247,6 +247,63 @@ class TestLostReply:
         assert after.hedge.volume == 0.5
         gone = hedging.absent(after, (opened, stopped), NOW + 30, P).trade
         assert (gone.state, gone.hedge, gone.hedges) == (T.WARNING_L2, None, 1)
+
+    def nameless(self, number: int = 9, volume: float = 0.5, **changes: Any) -> Deal:
+        """A deal as the hedge's, whose magic and comment a bridge lost."""
+        facts = {"magic": 0, "position_id": 2002, "order": 2002, "side": Side.SELL, "reason": DealReason.EXPERT}
+        return deal(number, DealEntry.IN, volume, **{**facts, "time": NOW + 1, **changes})
+
+    def waited(self, *deals: Deal, **facts: Any) -> IntentState:
+        _, intent = self.lost()
+        assert settle(intent, self.seen(deals=deals, **facts), EURUSD, NOW + 30, P) is intent
+        over = self.seen(deals=deals, connected_s=60.0, good_reads=3, **facts)
+        return settle(intent, over, EURUSD, NOW + 60, P).state
+
+    def test_the_only_deal_like_it_is_the_hedge_once_the_settle_window_is_over(self) -> None:
+        # engine.md D1.5: same symbol, side, volume, a program's, in time, claimed by nobody.
+        assert self.waited(self.nameless()) is IntentState.CONFIRMED
+        after = self.found(self.seen(deals=(self.nameless(),), connected_s=60.0, good_reads=3))
+        assert after.hedge == replace(LINK, price_open=None)
+
+    def test_two_deals_of_one_position_are_one_hedge(self) -> None:
+        assert self.waited(self.nameless(9, 0.2), self.nameless(10, 0.3)) is IntentState.CONFIRMED
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"side": Side.BUY},
+            {"symbol": "GBPUSD"},
+            {"volume": 0.6},
+            {"reason": DealReason.CLIENT},
+            {"magic": 77},
+            {"entry": DealEntry.OUT},
+            {"time": NOW - 6},
+        ],
+        ids=lambda changes: next(iter(changes)),
+    )
+    def test_one_that_differs_is_somebody_elses(self, changes: dict[str, Any]) -> None:
+        assert self.waited(replace(self.nameless(), **changes)) is IntentState.NOT_EXECUTED
+
+    def test_one_that_a_trade_claims_is_not_the_hedge(self) -> None:
+        assert self.waited(self.nameless(), claimed=frozenset({2002})) is IntentState.NOT_EXECUTED
+
+    @pytest.mark.parametrize(
+        "deals",
+        [[(9, 0.5, 2002), (10, 0.5, 3003)], [(9, 0.2, 2002)], [(9, 0.5, 2002), (10, 0.2, 3003)]],
+        ids=["several", "a part", "one and a part"],
+    )
+    def test_what_may_be_it_is_left_to_a_person(self, deals: list[tuple[int, float, int]]) -> None:
+        seen = [self.nameless(number, volume, position_id=at, order=at) for number, volume, at in deals]
+        assert self.waited(*seen) is IntentState.MANUAL_REVIEW
+
+    def test_one_that_came_after_the_settle_window_is_left_to_a_person(self) -> None:
+        assert self.waited(self.nameless(time=NOW + 61)) is IntentState.MANUAL_REVIEW
+
+    def test_the_volume_of_a_hedge_known_by_its_comment_is_that_of_its_deals(self) -> None:
+        part = self.nameless(volume=0.2, comment=self.lost()[1].plan["comment"])
+        after = self.found(self.seen(deals=(part,)))
+        assert after.hedge is not None
+        assert after.hedge.volume == 0.2
 
     def test_the_closing_of_the_position_itself_says_nothing_about_its_hedge(self) -> None:
         _, intent = self.lost()

@@ -281,7 +281,7 @@ class Loop:
             after = evidence.settle(intent, sighting, self.broker.spec, now, P)
             if after is intent:
                 continue
-            done = evidence.done_volume(intent, sighting)
+            done = evidence.done_volume(after, sighting, self.broker.spec)
             self.trade = effects.settled(self.trade, after, done, now, P)
             self.intents[intent.magic] = after
             self.tell(effects.action_event(self.trade, after, None, now))

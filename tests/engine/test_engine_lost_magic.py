@@ -6,18 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from engine_world import World, open_world
 from storm_setting import RULES
 
 from dtms_service.domain.orders import OpenHedge, Order
 from dtms_service.domain.outcome import Outcome
+from dtms_service.domain.unmanaged import Policy
 
 HOURS_S = 6 * 3600
 
 
-async def hedging_under(folder: Path, faults: Sequence[dict[str, Any]]) -> tuple[World, OpenHedge, list[int]]:
+async def hedging_under(
+    folder: Path, faults: Sequence[dict[str, Any]], policy: Policy = Policy.ALERT
+) -> tuple[World, OpenHedge, list[int]]:
     """Positions of which one is hedged while ``faults`` hit that order; the order, and the tickets before it."""
-    world = await open_world(folder, parameters=RULES["opposing"])
+    world = await open_world(folder, parameters=RULES["opposing"], unmanaged=policy)
     gateway = world.dtms._terminal
     send, hit = gateway.send, []
 
@@ -65,15 +69,35 @@ async def test_a_position_with_our_comment_is_the_hedge(tmp_path: Path) -> None:
     await world.close()
 
 
-async def test_one_that_may_be_somebody_elses_is_left_to_a_person_and_no_second_hedge_is_opened(tmp_path: Path) -> None:
-    world, order, before = await hedging_under(tmp_path, (*LOST, {"kind": "comment_rewritten"}))
+async def statuses(world: World, order: OpenHedge) -> list[str]:
+    history = await world.dtms.history(world.trade(order.ticket))
+    return [event.body["status"] for event in history if event.kind == "action"]
+
+
+@pytest.mark.parametrize("policy", [Policy.ALERT, Policy.ADOPT])
+async def test_the_only_position_like_it_is_the_hedge_after_the_settle_window(tmp_path: Path, policy: Policy) -> None:
+    world, order, before = await hedging_under(tmp_path, (*LOST, {"kind": "comment_rewritten"}), policy)
+    await world.advance(30)
+    assert world.trade(order.ticket).hedge is None
+    await world.advance(60)
+    (hedge,) = await opened_for(world, order, before)
+    link = world.trade(order.ticket).hedge
+    assert link is not None
+    assert (link.ticket, link.volume, link.side) == (hedge, order.volume, order.side)
     await world.advance(600)
-    assert len(await opened_for(world, order, before)) == 1
-    trade = world.trade(order.ticket)
-    assert trade.hedge is None
+    assert not codes(world) & {"order_unclear", "unmanaged_position", "unmanaged_adopted"}
+    assert len(await opened_for(world, order, before)) <= 1
+    await world.close()
+
+
+async def test_one_of_two_is_left_to_a_person_and_no_second_hedge_is_opened(tmp_path: Path) -> None:
+    world, order, before = await hedging_under(tmp_path, (*LOST, {"kind": "comment_rewritten"}))
+    await world.open(order.symbol, order.side.value, volume=order.volume, magic=0)
+    await world.advance(600)
+    assert len(await opened_for(world, order, before)) == 2
+    assert world.trade(order.ticket).hedge is None
     assert "order_unclear" in codes(world)
-    told = [event.body["status"] for event in await world.dtms.history(trade) if event.kind == "action"]
-    assert "MANUAL_REVIEW" in told
+    assert "MANUAL_REVIEW" in await statuses(world, order)
     await world.close()
 
 
@@ -82,7 +106,6 @@ async def test_a_position_that_somebody_registered_is_not_taken_for_it(tmp_path:
     other = await world.open(order.symbol, order.side.value, volume=order.volume, magic=0)
     await world.register(other)
     await world.advance(90)
-    told = [e.body["status"] for e in await world.dtms.history(world.trade(order.ticket)) if e.kind == "action"]
-    assert "NOT_EXECUTED" in told
+    assert "NOT_EXECUTED" in await statuses(world, order)
     assert "order_unclear" not in codes(world)
     await world.close()

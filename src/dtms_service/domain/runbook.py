@@ -131,9 +131,9 @@ CODES: Mapping[str, Code] = MappingProxyType(
         ),
         "order_unclear": Code(
             _CRITICAL,
-            "An order's reply and its magic were lost, and a position that nobody registered could be its doing.",
-            "DTMS does not open another hedge for the trade, and leaves that position alone.",
-            "Look at the terminal: close the position by hand if it is the hedge and not wanted, else register it.",
+            "An order's reply, magic and comment were lost, and several positions, or a part of it, could be its doing.",
+            "DTMS does not open another hedge for the trade, and leaves those positions alone.",
+            "Look at the terminal: close by hand what is not wanted of the hedge, and register the rest.",
         ),
         "obligation_refused": Code(
             _WARNING,

@@ -161,7 +161,7 @@ class Settler:
         after = evidence.settle(intent, sighting, spec, now, self._parameters)
         if after is intent:
             return
-        done = evidence.done_volume(after, sighting)
+        done = evidence.done_volume(after, sighting, spec)
         settled = effects.settled(trade, after, done, now, self._parameters)
         events = [effects.action_event(settled, after, None, now), *transition_event(trade, settled, now)]
         if after.state is IntentState.MANUAL_REVIEW:
