@@ -131,7 +131,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
         ),
         "order_unclear": Code(
             _CRITICAL,
-            "An order's reply, magic and comment were lost, and several positions, or a part of it, could be its doing.",
+            "An order lost its reply, magic and comment, and several positions, or a part of it, could be its doing.",
             "DTMS does not open another hedge for the trade, and leaves those positions alone.",
             "Look at the terminal: close by hand what is not wanted of the hedge, and register the rest.",
         ),
