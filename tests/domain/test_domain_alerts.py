@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from dtms_service.domain import alerts
 from dtms_service.domain.alerts import REMIND_S, Alert
 from dtms_service.domain.runbook import CODES, Severity
@@ -68,6 +70,24 @@ def test_the_same_is_told_again_an_hour_after_it_was_told() -> None:
     assert known[1].notice == 1
     known = after([about_trade()], [about_trade(at=T0 + REMIND_S)])
     assert (known[1].notice, known[1].noticed_at) == (2, T0 + REMIND_S)
+
+
+@pytest.mark.parametrize(
+    ("code", "waited", "due"),
+    [("stop_removed", REMIND_S, True), ("stop_removed", REMIND_S - 1, False), ("feed_quiet", REMIND_S, False)],
+)
+def test_a_critical_one_that_still_stands_is_told_again_every_hour(code: str, waited: float, due: bool) -> None:
+    known = after([about_trade(code)])
+    found = alerts.reminders(known.values(), T0 + waited)
+    assert [(a.alert_id, a.notice, a.noticed_at, a.count) for a in found] == [(1, 2, T0 + waited, 1)] * due
+    assert alerts.reminders(found, T0 + waited + REMIND_S - 1) == ()
+
+
+def test_one_that_is_over_or_acknowledged_is_not_told_again() -> None:
+    (alert,) = after([about_trade("stop_removed")]).values()
+    taken = alerts.acknowledged(alert, T0, "anna", "")
+    over = replace(alert, over_at=T0 + 5)
+    assert alerts.reminders([taken, over], T0 + 9 * REMIND_S) == ()
 
 
 def test_an_alert_whose_cause_has_passed_says_so_and_stays_open() -> None:

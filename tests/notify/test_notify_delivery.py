@@ -10,7 +10,8 @@ import httpx
 import pytest
 from notify_world import SECRET, URL, Notified, Receiver, begin, hanging, refused
 
-from dtms_service.app.notifying import AT_ONCE, deliver
+from dtms_service.app.notifying import AT_ONCE, deliver, remind
+from dtms_service.domain import alerts
 from dtms_service.domain.alerts import REMIND_S
 from dtms_service.domain.errors import StorageBusy
 from dtms_service.notify import posting
@@ -216,3 +217,36 @@ async def test_neither_the_address_nor_the_secret_is_in_the_log(
     assert URL not in told
     assert "private" not in told
     assert SECRET not in told
+
+
+async def test_a_critical_alert_is_delivered_again_every_hour_until_it_is_acknowledged(world: Notified) -> None:
+    def numbers() -> list[int]:
+        return [message["notice"]["number"] for message in world.receiver.messages]
+
+    world.deliver_to_webhook()
+    await world.raise_alert(5, code="stop_removed")  # an hour before the engine's time here
+    await world.until(lambda: numbers() == [1])
+    world.tasks.append(asyncio.create_task(remind(world.alerting, world.time.pace)))
+    await world.until(lambda: numbers() == [1, 2])
+    await world.for_a_while(600)
+    assert numbers() == [1, 2]
+    world.alerting._clock.now_s += 3600
+    await world.until(lambda: numbers() == [1, 2, 3])
+    await world.alerting.acknowledge(1, by="anna", reason="stop is set")
+    world.alerting._clock.now_s += 3600
+    await world.for_a_while(600)
+    assert numbers() == [1, 2, 3]
+
+
+async def test_the_end_of_a_critical_alert_wakes_nobody_through_the_log(
+    world: Notified, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.tasks.append(asyncio.create_task(deliver(world.alerting, LogLines(), world.time.pace)))
+    with caplog.at_level(logging.INFO):
+        await world.raise_alert(5, code="stop_removed")
+        await world.until(lambda: not world.alerting.owed_to("log"))
+        over = alerts.over_event(1_767_600_060.0, "stop_removed", "a stop is set", ticket=5)
+        await world.record.write(events=[over])
+        await world.until(lambda: not world.alerting.owed_to("log"))
+    lines = [(r.levelname, r.message) for r in caplog.records if r.message.startswith("alert")]
+    assert lines == [("CRITICAL", "alert"), ("INFO", "alert_over")]

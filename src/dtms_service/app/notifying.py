@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
 """Between two looks for something to deliver."""
+REMIND_LOOK_S = 30.0
+"""Between two looks for alerts that have to be told again."""
 LOADED_LOOK_S = 0.05
 """Between two looks whether the ledger is open: a life that ends soon after is a start, too."""
 AT_ONCE = 50
@@ -112,6 +114,16 @@ async def note_start(alerting: Alerting, at: float, pace: Pace) -> None:
     await asyncio.Event().wait()
 
 
+async def remind(alerting: Alerting, pace: Pace) -> None:
+    """Have the critical alerts that still stand told again, for ever. Raises ``StorageFailed``."""
+    while True:
+        await pace.sleep(REMIND_LOOK_S)
+        try:
+            await alerting.remind()
+        except (StorageBusy, NotAccepting) as error:
+            log.warning("reminders_not_stored", extra={"why": error.detail})
+
+
 async def _stored(write: Callable[[], Awaitable[None]], pace: Pace) -> None:
     busy = False
     while True:
@@ -145,6 +157,7 @@ def side_tasks(parts: Parts, settings: Settings, pace: Pace) -> dict[str, Callab
 
     tasks: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
         "alerts to the log": lambda: deliver(alerting, LogLines(), pace),
+        "reminders": partial(remind, alerting, pace),
         "starts": partial(note_start, alerting, wall(), pace),
     }
     if webhook.url is not None and webhook.secret is not None:

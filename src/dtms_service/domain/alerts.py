@@ -21,7 +21,11 @@ ALERT, OVER = "alert", "alert_over"
 Bodies: ``{code, detail}`` and, where no trade or ticket tells causes apart, ``about``.
 """
 REMIND_S = 3600.0
-"""Seconds after the last notice at which another occurrence of the same is told again, engine clock."""
+"""Seconds after the last notice at which another occurrence of the same is told again, engine clock.
+
+A critical one that is neither over nor acknowledged is told again without another occurrence: a stop that is missing
+is missed once, and is still missing at four in the morning.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +137,12 @@ def acknowledged(alert: Alert, now: float, by: str, reason: str) -> Alert:
 def delivered(alert: Alert, channel: str, notice: int, now: float) -> Alert:
     """The alert after ``channel`` took its ``notice``."""
     return replace(alert, delivered={**alert.delivered, channel: Delivery(notice=notice, at=now)})
+
+
+def reminders(known: Iterable[Alert], now: float) -> tuple[Alert, ...]:
+    """The critical alerts that still stand `REMIND_S` after they were last told, with the notice that is due now."""
+    standing = (a for a in known if a.open and a.over_at is None and a.severity is Severity.CRITICAL)
+    return tuple(_noticed(alert, now) for alert in standing if now - alert.noticed_at >= REMIND_S)
 
 
 def owed(known: Iterable[Alert], channel: str) -> tuple[Alert, ...]:

@@ -79,6 +79,14 @@ class Alerting:
             if changed:
                 await self._record.write_alerts(changed)
 
+    async def remind(self) -> None:
+        """Make the critical alerts due again that have stood for an hour since they were last told."""
+        self._check_loaded()
+        async with self._record.alerting:
+            due = alerts.reminders(self.open.values(), self._clock.now())
+            if due:
+                await self._record.write_alerts(due)
+
     async def tell(self, code: str, detail: str, *, about: str = "") -> None:
         """Raise an alert about something that is no trade, outside a cycle."""
         self._check_loaded()

@@ -14,7 +14,7 @@ from dtms_service.notify.posting import Door
 log = logging.getLogger(__name__)
 
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "critical": logging.CRITICAL}
-_LOGGED = ("id", "code", "severity", "ticket", "about", "detail", "count", "over_at", "do")
+_LOGGED = ("id", "code", "severity", "ticket", "about", "detail", "count", "over_at")
 Message = Mapping[str, Any]
 """One alert as ``GET /dtms/alerts`` shows it."""
 
@@ -31,14 +31,17 @@ class Channel(Protocol):
 
 
 class LogLines:
-    """One line per alert, at its severity."""
+    """One line per alert, at its severity; one that is over is news, and calls for nothing."""
 
     name = "log"
 
     async def take(self, messages: Sequence[Message]) -> None:
         """Write them."""
         for message in messages:
-            log.log(_LEVELS[message["severity"]], "alert", extra={key: message[key] for key in _LOGGED})
+            if message["over_at"] is None:
+                log.log(_LEVELS[message["severity"]], "alert", extra={key: message[key] for key in (*_LOGGED, "do")})
+            else:
+                log.info("alert_over", extra={key: message[key] for key in _LOGGED})
 
 
 class Webhook:
