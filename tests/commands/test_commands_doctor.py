@@ -147,6 +147,16 @@ def test_a_held_lock_without_a_listener_is_a_failure(dtms: Any, tmp_path: Path) 
     assert "nobody listens" in found["port"][1]
 
 
+def test_a_service_that_hangs_is_not_taken_for_another_program(dtms: Any, tmp_path: Path) -> None:
+    with Lock(tmp_path / "state" / NAME), socket.create_server(("127.0.0.1", 0)) as mute:
+        ended = dtms("doctor", DTMS_API_PORT=str(mute.getsockname()[1]))
+    verdict, detail, remedy = verdicts(ended)["port"]
+    assert (ended.code, verdict) == (1, "fail")
+    if sys.platform == "linux":  # elsewhere the holder of a port is asked of tools that no such machine has run yet
+        assert f"DTMS, process {os.getpid()}, does not answer" in detail
+        assert f"stop process {os.getpid()}" in remedy
+
+
 def test_looking_at_a_lock_neither_takes_it_nor_writes(tmp_path: Path) -> None:
     path = tmp_path / NAME
     assert not is_held(path)

@@ -103,13 +103,16 @@ def port(settings: Settings, *, held: bool) -> Finding:
     """Who answers where these settings put the service."""
     host, number = settings.api.host, settings.api.port
     found = speaker("127.0.0.1" if is_loopback(host) or host in {"0.0.0.0", "::"} else host, number)  # noqa: S104 - compared, not bound
-    return port_finding(found, f"port {number}", held=held)
+    return port_finding(found, f"port {number}", held=held, pid=holder(settings.state_dir / NAME) if held else None)
 
 
-def port_finding(found: Speaker, where: str, *, held: bool) -> Finding:
-    """What a speaker on our port means."""
+def port_finding(found: Speaker, where: str, *, held: bool, pid: int | None = None) -> Finding:
+    """What a speaker on our port means. ``pid``: the process that serves this state folder."""
     if found.kind == "dtms" and held:
         return Finding("port", OK, f"{where}: DTMS, instance {found.name}")
+    if found.kind == "other" and pid is not None and found.holder is not None and found.holder.pid == pid:
+        remedy = f"look at its log: it ends itself when it stays stuck; else stop process {pid} and start it again"
+        return Finding("port", FAIL, f"{where}: DTMS, process {pid}, does not answer", remedy)
     if found.kind == "nobody" and held:
         remedy = "wait, it may be starting; else compare its --port and DTMS_API_PORT, and look at its log"
         return Finding("port", FAIL, f"{where}: nobody listens, although this state folder is served", remedy)
