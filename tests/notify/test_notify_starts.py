@@ -10,8 +10,10 @@ import pytest
 from notify_world import begin
 
 from dtms_service.app.notifying import note_start
+from dtms_service.domain.admission import Registration, new_trade
 from dtms_service.domain.errors import StorageBusy
-from dtms_service.engine.alerting import RESTARTING
+from dtms_service.domain.trade import Owner
+from dtms_service.engine.alerting import AWAY, RESTARTING
 
 NOON = 1_767_614_400.0
 
@@ -20,11 +22,16 @@ async def life(folder: Path, at: float, *, lasts: float = 1.0) -> list[str]:
     """One life of ``lasts`` seconds, begun at ``at``; the codes of its alerts that are open and not over."""
     world = await begin(folder)
 
+    left = [lasts]
+
     async def sleep(seconds: float) -> None:
-        if seconds > lasts:
+        left.append(left[-1] - seconds)
+        if left[-1] < 0:
             await asyncio.Event().wait()
 
-    world.tasks.append(asyncio.create_task(note_start(world.alerting, at, replace(world.time.pace, sleep=sleep))))
+    world.tasks.append(
+        asyncio.create_task(note_start(world.alerting, at, lambda: at + lasts, replace(world.time.pace, sleep=sleep)))
+    )
     for _ in range(100):
         await asyncio.sleep(0)
     standing = [alert.code for alert in world.alerting.open.values() if alert.over_at is None]
@@ -69,6 +76,40 @@ async def test_a_start_is_noted_once_however_often_the_task_is_begun_again(tmp_p
     await world.end()
 
 
+@pytest.mark.parametrize(
+    ("trades", "lasted", "away", "told"),
+    [
+        (
+            2,
+            1.0,
+            4200.0,
+            "nothing ran on this ledger for about 1 h 10 min; 2 trades had only their stops at the broker",
+        ),
+        (2, 1.0, 900.0, "nothing ran on this ledger for about 15 min; 2 trades had only their stops at the broker"),
+        (2, 1.0, 899.0, None),
+        (0, 1.0, 4200.0, None),
+        (2, 299.0, 1000.0, "nothing ran on this ledger for about 17 min; 2 trades had only their stops at the broker"),
+        (2, 301.0, 1000.0, None),
+        (2, 1.0, -4200.0, None),
+    ],
+    ids=["away", "for a quarter", "for less", "without trades", "a short life", "a longer one", "a clock set back"],
+)
+async def test_a_start_tells_how_long_nobody_watched_the_open_trades(
+    trades: int, lasted: float, away: float, told: str | None, tmp_path: Path
+) -> None:
+    world = await begin(tmp_path)
+    await world.record.write(
+        trades=[new_trade(Registration(ticket=n), n, Owner.DTMS, None, NOON) for n in range(1, trades + 1)]
+    )
+    await world.end()
+    await life(tmp_path, NOON, lasts=lasted)
+    world = await begin(tmp_path)
+    await world.alerting.started(NOON + away)
+    details = [alert.detail for alert in world.alerting.open.values() if alert.code == AWAY]
+    assert details == ([] if told is None else [told])
+    await world.end()
+
+
 async def test_a_busy_ledger_gets_it_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = await begin(tmp_path)
     stored, commit, tried = [], world.ledger.commit, []
@@ -81,7 +122,7 @@ async def test_a_busy_ledger_gets_it_later(tmp_path: Path, monkeypatch: pytest.M
         return await commit(batch)
 
     monkeypatch.setattr(world.ledger, "commit", busy_twice)
-    world.tasks.append(asyncio.create_task(note_start(world.alerting, NOON, world.time.pace)))
+    world.tasks.append(asyncio.create_task(note_start(world.alerting, NOON, lambda: NOON, world.time.pace)))
     await world.until(lambda: bool(stored))
-    assert stored == [{"starts": f"[{NOON}]"}]
+    assert stored == [{"starts": f"[{NOON}]", "alive": f"{NOON}"}]
     await world.end()

@@ -19,7 +19,7 @@ from dtms_service.api.convert import account_out
 from dtms_service.app.build import Parts
 from dtms_service.clock import SystemClock
 from dtms_service.domain.errors import NotAccepting, StorageBusy
-from dtms_service.engine.alerting import RESTARTING, STARTS_S, Alerting
+from dtms_service.engine.alerting import ALIVE_S, STARTS_S, Alerting
 from dtms_service.notify.channels import Channel, LogLines, Webhook
 from dtms_service.notify.posting import Door, NotTaken
 from dtms_service.settings.tree import Settings
@@ -103,15 +103,17 @@ async def _over(alerting: Alerting, channel: str) -> None:
         log.warning("alert_not_stored", extra={"code": UNDELIVERED, "why": error.detail})
 
 
-async def note_start(alerting: Alerting, at: float, pace: Pace) -> None:
-    """Note the start of this process at ``at``, wall time, once the ledger takes it; and that it has lasted.
+async def note_start(alerting: Alerting, at: float, wall: Callable[[], float], pace: Pace) -> None:
+    """Note the start of this process at ``at``, wall time, once the ledger takes it; and for ever that it runs.
 
-    Returns never: there is nothing to do after that. Raises ``StorageFailed``.
+    Raises ``StorageFailed``.
     """
     await _stored(lambda: alerting.started(at), pace)
     await pace.sleep(STARTS_S)
     await _stored(alerting.stayed, pace)
-    await asyncio.Event().wait()
+    while True:
+        await _stored(lambda: alerting.alive(wall()), pace)
+        await pace.sleep(ALIVE_S)
 
 
 async def remind(alerting: Alerting, pace: Pace) -> None:
@@ -133,7 +135,7 @@ async def _stored(write: Callable[[], Awaitable[None]], pace: Pace) -> None:
             await pace.sleep(LOADED_LOOK_S)
         except StorageBusy as error:
             if not busy:
-                log.warning("alert_not_stored", extra={"code": RESTARTING, "why": error.detail})
+                log.warning("start_not_stored", extra={"why": error.detail})
             busy = True
             await pace.sleep(LOOK_S)
 
@@ -158,7 +160,7 @@ def side_tasks(parts: Parts, settings: Settings, pace: Pace) -> dict[str, Callab
     tasks: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
         "alerts to the log": lambda: deliver(alerting, LogLines(), pace),
         "reminders": partial(remind, alerting, pace),
-        "starts": partial(note_start, alerting, wall(), pace),
+        "starts": partial(note_start, alerting, wall(), wall, pace),
     }
     if webhook.url is not None and webhook.secret is not None:
         tasks["alerts to the webhook"] = partial(to_webhook, webhook.url, webhook.secret.get_secret_value())

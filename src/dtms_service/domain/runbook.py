@@ -275,6 +275,12 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "Between two lives no position is watched; stops at the broker stay in force. Every life watches as usual.",
             "Look at the end of the log of each life for what ended it; the alert is over after five minutes of one.",
         ),
+        "was_away": Code(
+            _WARNING,
+            "The service started after a quarter of an hour or more in which none ran, and trades were open.",
+            "They had only their stops at the broker meanwhile; all of them are looked at in the first cycle.",
+            "Find out why it was down, and set up alerts.deadman, which tells you while it happens.",
+        ),
         "storage_was_busy": Code(
             _WARNING,
             "For ten seconds or more nothing could be written: the database was held by another program, or the disk "

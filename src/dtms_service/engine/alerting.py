@@ -21,6 +21,10 @@ STARTS = "starts"
 STARTS_TOLD, STARTS_S = 5, 300.0
 """So many starts within so many seconds are an alert."""
 RESTARTING = "restarting"
+ALIVE, ALIVE_S = "alive", 300.0
+"""Fact: the wall time at which the service was last known to run; noted so often."""
+AWAY, AWAY_S = "was_away", 900.0
+"""So long without the service, while it had trades to defend, is told at its next start."""
 
 
 class Alerting:
@@ -98,7 +102,10 @@ class Alerting:
         await self._record.write(events=[alerts.over_event(self._clock.now(), code, detail, about=about)])
 
     async def started(self, at: float) -> None:
-        """Note a start at ``at``, wall time (the market's may stand still); alert at the fifth in five minutes."""
+        """Note a start at ``at``, wall time (the market's may stand still).
+
+        Alert at the fifth in five minutes, and when trades were open while the service was away for long.
+        """
         self._check_loaded()
         before = [float(time) for time in json.loads(self._record.facts.get(STARTS, "[]"))]
         if at in before:
@@ -108,7 +115,18 @@ class Alerting:
         if len(starts) == STARTS_TOLD and 0 <= at - starts[0] <= STARTS_S:
             detail = f"the service was started {STARTS_TOLD} times within {at - starts[0]:.0f} seconds"
             events.append(alerts.alert_event(self._clock.now(), RESTARTING, detail))
-        await self._record.write(events=events, facts={STARTS: json.dumps(starts)})
+        away, left = at - float(self._record.facts.get(ALIVE, at)), len(self._record.book.watched)
+        if away >= AWAY_S and left:
+            detail = (
+                f"nothing ran on this ledger for about {_span(away)}; {left} trades had only their stops at the broker"
+            )
+            events.append(alerts.alert_event(self._clock.now(), AWAY, detail))
+        await self._record.write(events=events, facts={STARTS: json.dumps(starts), ALIVE: str(at)})
+
+    async def alive(self, at: float) -> None:
+        """Note that the service runs at ``at``, wall time."""
+        self._check_loaded()
+        await self._record.write(facts={ALIVE: str(at)})
 
     async def stayed(self) -> None:
         """The service has run for longer than restarts in a row would let it."""
@@ -118,6 +136,11 @@ class Alerting:
     def _check_loaded(self) -> None:
         if not self._record.loaded:
             raise NotAccepting
+
+
+def _span(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def _told(alert: Alert, now: float) -> Event:
