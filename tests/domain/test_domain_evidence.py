@@ -3,13 +3,15 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 
 import pytest
-from domain_values import EURUSD, T0, P, deal, position
+from domain_values import EURUSD, T0, P, deal, owed, position, trade
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dtms_service.domain.evidence import Sighting, done_volume, settle, settle_window
+from dtms_service.domain import effects
+from dtms_service.domain.evidence import done_volume, settle, settle_window
 from dtms_service.domain.orders import ClosePosition, ModifyStops
-from dtms_service.domain.trade import Intent, IntentState, ObligationKind
+from dtms_service.domain.sighting import Sighting
+from dtms_service.domain.trade import Intent, IntentState, ObligationKind, ObligationStatus
 from dtms_service.domain.values import Deal, DealEntry, DealReason, Execution, Side, WorkingOrder
 
 K, IS = ObligationKind, IntentState
@@ -166,13 +168,13 @@ def waited(asked: Intent, **facts: object) -> tuple[IntentState, float | None]:
 
 def test_a_part_that_a_nameless_deal_closed_counts_as_ours():
     # By hand: 1.0 lots, 0.5 asked, 0.3 closed without our magic; not counted, a later part could close 0.5 more.
-    assert waited(closing(), deals=[nameless(0.3)], volume=0.7) == (IS.PARTIAL, 0.3)
+    assert waited(closing(), deals=[nameless(0.3)], volume=0.7) == (IS.NOT_EXECUTED, 0.3)
 
 
 def test_a_nameless_close_counts_though_somebody_added_as_much():
     # A netting account: 1.0 - 0.5 (ours) + 0.5 (theirs): the volume alone says that nothing happened.
     added = deal(51, DealEntry.IN, 0.5, magic=0, time=T0 + 2)
-    assert waited(closing(), deals=[deal(1, DealEntry.IN), nameless(0.5), added], volume=1.0)[0] is IS.CONFIRMED
+    assert waited(closing(), deals=[deal(1, DealEntry.IN), nameless(0.5), added], volume=1.0) == (IS.NOT_EXECUTED, 0.5)
 
 
 def test_a_nameless_deal_from_before_the_order_is_not_counted_twice():
@@ -196,6 +198,30 @@ def test_a_nameless_deal_from_before_the_order_is_not_counted_twice():
 def test_a_deal_that_differs_is_not_counted_as_ours(changes):
     other = replace(nameless(0.3), **changes)
     assert waited(closing(), deals=[other], volume=0.7) == (IS.NOT_EXECUTED, None)
+
+
+def test_what_counts_for_the_half_ends_nothing():
+    of = trade(obligations=(owed(K.PARTIAL_CLOSE),))
+    sent, _, asked = effects.sent(
+        of, of.obligations[0], ClosePosition(1001, "EURUSD", Side.BUY, 0.5, MAGIC, "DTPrt"), 0.5, T0
+    )
+    over = seen(deals=[nameless(0.3)], volume=0.7, connected_s=60, good_reads=3)
+    after = settle(replace(asked, state=IS.UNKNOWN), over, EURUSD, T0 + 60, P)
+    told = effects.settled(sent, after, done_volume(after, over, EURUSD), T0 + 60, P)
+    assert (told.closed_by_us, told.partials, told.obligations[0].status) == (0.3, 0, ObligationStatus.DUE)
+    assert told.obligations[0].target == 0.5
+
+
+def test_a_close_of_everything_counts_no_nameless_volume():
+    # A netting account: what others sold and bought back meanwhile would leave nothing for DTMS to close.
+    everything = replace(closing(1.0, of=1.5), kind=K.CLOSE_ALL)
+    added = deal(51, DealEntry.IN, 1.0, magic=0, time=T0 + 2)
+    deals = [deal(1, DealEntry.IN, 1.5), nameless(1.0), added]
+    assert waited(everything, deals=deals, volume=1.5) == (IS.NOT_EXECUTED, None)
+
+
+def test_where_the_reply_named_the_order_a_nameless_deal_of_another_counts_for_nothing():
+    assert waited(closing(order=700), deals=[nameless(0.3)], volume=0.7) == (IS.NOT_EXECUTED, None)
 
 
 @pytest.mark.parametrize(("reason", "state"), [(DealReason.EXPERT, IS.CONFIRMED), (DealReason.CLIENT, IS.ABANDONED)])

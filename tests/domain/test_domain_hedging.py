@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +11,13 @@ from domain_values import EURUSD, T0, P, deal, market, owed, position, scene, tr
 
 from dtms_service.domain import effects, hedging, reconcile
 from dtms_service.domain.broker_events import transition_event
-from dtms_service.domain.evidence import Sighting, done_volume, settle
+from dtms_service.domain.evidence import done_volume, settle
 from dtms_service.domain.orders import ClosePosition, Fill, OpenHedge, Order
 from dtms_service.domain.outcome import Done, Outcome, Refused, Unknown
 from dtms_service.domain.plan import Instead, Plan, Satisfied, Send, Wait, plan
 from dtms_service.domain.policy import Scene, decide
 from dtms_service.domain.shelve import shelve
+from dtms_service.domain.sighting import Sighting
 from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import (
     Frozen,
@@ -248,62 +250,97 @@ class TestLostReply:
         gone = hedging.absent(after, (opened, stopped), NOW + 30, P).trade
         assert (gone.state, gone.hedge, gone.hedges) == (T.WARNING_L2, None, 1)
 
-    def nameless(self, number: int = 9, volume: float = 0.5, **changes: Any) -> Deal:
-        """A deal as the hedge's, whose magic and comment a bridge lost."""
-        facts = {"magic": 0, "position_id": 2002, "order": 2002, "side": Side.SELL, "reason": DealReason.EXPERT}
-        return deal(number, DealEntry.IN, volume, **{**facts, "time": NOW + 1, **changes})
+    def nameless(self, number: int = 2002, volume: float = 0.5, **changes: Any) -> Position:
+        """A position as the hedge, whose magic and comment a bridge lost; its stop went with the order (R4)."""
+        stop = self.lost()[1].plan["stop_loss"]
+        facts = {"magic": 0, "comment": "", "stop_loss": stop, "time": NOW + 1, "ticket": number, "identifier": number}
+        return replace(COVER, **{**facts, "volume": volume, **changes})
 
-    def waited(self, *deals: Deal, **facts: Any) -> IntentState:
+    def of(self, *positions: Position, deals: Sequence[Deal] = (), waited: bool = False, **facts: Any) -> Intent:
+        """The intent after a look at these positions, at once or after the settle window."""
         _, intent = self.lost()
-        assert settle(intent, self.seen(deals=deals, **facts), EURUSD, NOW + 30, P) is intent
-        over = self.seen(deals=deals, connected_s=60.0, good_reads=3, **facts)
-        return settle(intent, over, EURUSD, NOW + 60, P).state
+        late = {"connected_s": 60.0, "good_reads": 3} if waited else {}
+        shown = self.seen(deals=deals, open={p.identifier: p for p in positions}, **{**late, **facts})
+        return settle(intent, shown, EURUSD, NOW + 60, P)
 
-    def test_the_only_deal_like_it_is_the_hedge_once_the_settle_window_is_over(self) -> None:
-        # engine.md D1.5: same symbol, side, volume, a program's, in time, claimed by nobody.
-        assert self.waited(self.nameless()) is IntentState.CONFIRMED
-        after = self.found(self.seen(deals=(self.nameless(),), connected_s=60.0, good_reads=3))
-        assert after.hedge == replace(LINK, price_open=None)
+    def gone(self, number: int = 2002, volume: float = 0.5, **changes: Any) -> list[Deal]:
+        """Deals of a nameless position that its stop has closed."""
+        facts = {"magic": 0, "position_id": number, "order": number, "reason": DealReason.EXPERT, "time": NOW + 1}
+        opened = deal(9, DealEntry.IN, volume, **{**facts, "side": Side.SELL, **changes})
+        return [opened, replace(opened, ticket=10, entry=DealEntry.OUT, side=Side.BUY, reason=DealReason.STOP_LOSS)]
 
-    def test_two_deals_of_one_position_are_one_hedge(self) -> None:
-        assert self.waited(self.nameless(9, 0.2), self.nameless(10, 0.3)) is IntentState.CONFIRMED
+    @pytest.mark.parametrize("volume", [0.5, 0.2])
+    def test_a_position_with_the_stop_of_the_order_is_the_hedge(self, volume: float) -> None:
+        shown = self.nameless(volume=volume)
+        after = self.found(self.seen(open={shown.identifier: shown}))
+        assert after.hedge == replace(LINK, price_open=None, volume=volume)
+
+    def test_a_position_with_the_comment_of_the_order_is_the_hedge_whatever_its_stop(self) -> None:
+        comment = self.lost()[1].plan["comment"]
+        assert self.of(self.nameless(comment=comment, stop_loss=None)).state is IntentState.CONFIRMED
 
     @pytest.mark.parametrize(
         "changes",
         [
             {"side": Side.BUY},
             {"symbol": "GBPUSD"},
-            {"volume": 0.6},
-            {"reason": DealReason.CLIENT},
+            {"volume": 0.51},
             {"magic": 77},
-            {"entry": DealEntry.OUT},
+            {"stop_loss": 1.2},
             {"time": NOW - 6},
+            {"comment": "DTHzzz"},
         ],
         ids=lambda changes: next(iter(changes)),
     )
     def test_one_that_differs_is_somebody_elses(self, changes: dict[str, Any]) -> None:
-        assert self.waited(replace(self.nameless(), **changes)) is IntentState.NOT_EXECUTED
+        other = self.nameless(**changes)
+        assert self.of(other).state is IntentState.UNKNOWN
+        assert self.of(other, waited=True).state is IntentState.NOT_EXECUTED
 
     def test_one_that_a_trade_claims_is_not_the_hedge(self) -> None:
-        assert self.waited(self.nameless(), claimed=frozenset({2002})) is IntentState.NOT_EXECUTED
+        claimed = frozenset({2002})
+        assert self.of(self.nameless(), waited=True, claimed=claimed).state is IntentState.NOT_EXECUTED
+
+    def test_of_two_with_its_stop_a_person_says_which_it_is(self) -> None:
+        both = (self.nameless(), self.nameless(3003))
+        assert self.of(*both).state is IntentState.UNKNOWN
+        assert self.of(*both, waited=True).state is IntentState.MANUAL_REVIEW
 
     @pytest.mark.parametrize(
-        "deals",
-        [[(9, 0.5, 2002), (10, 0.5, 3003)], [(9, 0.2, 2002)], [(9, 0.5, 2002), (10, 0.2, 3003)]],
-        ids=["several", "a part", "one and a part"],
+        ("changes", "state"),
+        [
+            ({}, IntentState.MANUAL_REVIEW),
+            ({"volume": 0.2}, IntentState.NOT_EXECUTED),
+            ({"time": NOW + 61}, IntentState.NOT_EXECUTED),
+        ],
+        ids=["as large", "smaller", "later"],
     )
-    def test_what_may_be_it_is_left_to_a_person(self, deals: list[tuple[int, float, int]]) -> None:
-        seen = [self.nameless(number, volume, position_id=at, order=at) for number, volume, at in deals]
-        assert self.waited(*seen) is IntentState.MANUAL_REVIEW
+    def test_one_without_any_stop_is_left_to_a_person(self, changes: dict[str, Any], state: IntentState) -> None:
+        bare = self.nameless(**{"stop_loss": None, **changes})
+        assert self.of(bare).state is IntentState.UNKNOWN
+        assert self.of(bare, waited=True).state is state
 
-    def test_one_that_came_after_the_settle_window_is_left_to_a_person(self) -> None:
-        assert self.waited(self.nameless(time=NOW + 61)) is IntentState.MANUAL_REVIEW
+    def test_one_that_a_stop_has_closed_was_the_hedge(self) -> None:
+        assert self.of(deals=self.gone()).state is IntentState.UNKNOWN
+        after = self.of(deals=self.gone(), waited=True)
+        assert (after.state, after.order) == (IntentState.CONFIRMED, 2002)
 
-    def test_the_volume_of_a_hedge_known_by_its_comment_is_that_of_its_deals(self) -> None:
-        part = self.nameless(volume=0.2, comment=self.lost()[1].plan["comment"])
-        after = self.found(self.seen(deals=(part,)))
-        assert after.hedge is not None
-        assert after.hedge.volume == 0.2
+    @pytest.mark.parametrize("changes", [{"volume": 0.2}, {"comment": "DTHzzz"}, {"magic": 77}], ids=str)
+    def test_another_one_that_a_stop_has_closed_was_not(self, changes: dict[str, Any]) -> None:
+        assert self.of(deals=self.gone(**changes), waited=True).state is IntentState.NOT_EXECUTED
+
+    def test_one_that_somebody_closed_was_not(self) -> None:
+        opened, closed = self.gone()
+        by_hand = [opened, replace(closed, reason=DealReason.CLIENT)]
+        assert self.of(deals=by_hand, waited=True).state is IntentState.NOT_EXECUTED
+
+    def test_where_the_reply_named_the_order_nothing_else_is_the_hedge(self) -> None:
+        of = warned()
+        of, intent = carried_out(of, planned(of, scene(HELD, 1.0990)), Unknown("timeout", "no reply", order=700))
+        shown = self.seen(open={2002: self.nameless()}, deals=self.gone(4004), connected_s=60.0, good_reads=3)
+        assert settle(intent, shown, EURUSD, NOW + 60, P).state is IntentState.NOT_EXECUTED
+        its_own = self.seen(open={700: self.nameless(700, comment="[by bridge]", stop_loss=None)})
+        assert settle(intent, its_own, EURUSD, NOW + 5, P).state is IntentState.CONFIRMED
 
     def test_the_closing_of_the_position_itself_says_nothing_about_its_hedge(self) -> None:
         _, intent = self.lost()

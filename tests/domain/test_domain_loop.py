@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 from pydantic import ConfigDict, TypeAdapter
 
 from dtms_service.domain import effects, evidence, hedging, magic, ownership, reconcile
-from dtms_service.domain.evidence import Sighting
 from dtms_service.domain.levels import broker_distance, volume_minus
 from dtms_service.domain.orders import ClosePosition, Fill, ModifyStops, OpenHedge, Order
 from dtms_service.domain.outcome import Done, Outcome, Refused, Unknown
 from dtms_service.domain.plan import Send, plan
 from dtms_service.domain.policy import Scene, after_removed_stop, decide
 from dtms_service.domain.shelve import shelve
+from dtms_service.domain.sighting import Sighting
 from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import (
     STOP_KINDS,

@@ -20,13 +20,14 @@ from dtms_service.domain import parameters, regime, signals
 from dtms_service.domain.bounds import LIMITS, broken
 from dtms_service.domain.broker_events import BrokerEvent, happened
 from dtms_service.domain.effects import replied, sent, settled
-from dtms_service.domain.evidence import Sighting, settle
+from dtms_service.domain.evidence import settle
 from dtms_service.domain.orders import ClosePosition, ModifyStops
 from dtms_service.domain.outcome import Refused
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.plan import Send, plan, stop_floor
 from dtms_service.domain.policy import after_removed_stop, decide, evaluation_reason, owe
 from dtms_service.domain.reconcile import absent, pending
+from dtms_service.domain.sighting import Sighting
 from dtms_service.domain.states import TradeState
 from dtms_service.domain.trade import IntentState, Mode, ObligationKind, ObligationStatus, Trade
 from dtms_service.domain.values import Account, DealEntry, Execution, MarginMode, Position, Timeframe

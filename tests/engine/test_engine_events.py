@@ -69,6 +69,11 @@ async def test_a_hedge_that_lost_its_stop_is_told_of_once_and_kept(tmp_path: Pat
     assert trade.hedge is not None
     assert (trade.state, trade.hedge.stop_loss) == (TradeState.HEDGED, None)
     assert (await told(world, ticket)).count("hedge_stop_removed") == 1
+    (number,) = [a.alert_id for a in world.dtms.alerting.open.values() if a.code == "hedge_stop_removed"]
+    assert world.dtms.alerting.open[number].over_at is None
+    await world.simulator.close_position(hedge_of(trade), None)
+    await world.advance(2 * STEP_S)
+    assert world.dtms.alerting.open[number].over_at is not None
     await world.close()
 
 

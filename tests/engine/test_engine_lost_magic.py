@@ -10,6 +10,7 @@ import pytest
 from engine_world import World, open_world
 from storm_setting import RULES
 
+from dtms_service.domain.errors import RegistrationConflict
 from dtms_service.domain.orders import OpenHedge, Order
 from dtms_service.domain.outcome import Outcome
 from dtms_service.domain.unmanaged import Policy
@@ -18,9 +19,12 @@ HOURS_S = 6 * 3600
 
 
 async def hedging_under(
-    folder: Path, faults: Sequence[dict[str, Any]], policy: Policy = Policy.ALERT
+    folder: Path, faults: Sequence[dict[str, Any]], policy: Policy = Policy.ALERT, *, twin: bool = False
 ) -> tuple[World, OpenHedge, list[int]]:
-    """Positions of which one is hedged while ``faults`` hit that order; the order, and the tickets before it."""
+    """Positions of which one is hedged while ``faults`` hit that order; the order, and the tickets before it.
+
+    ``twin``: somebody opens the same, with the same stop, just before.
+    """
     world = await open_world(folder, parameters=RULES["opposing"], unmanaged=policy)
     gateway = world.dtms._terminal
     send, hit = gateway.send, []
@@ -28,6 +32,9 @@ async def hedging_under(
     async def under(order: Order) -> Outcome[Any]:
         if isinstance(order, OpenHedge) and not hit:
             hit.append(order)
+            if twin:
+                levels = {"volume": order.volume, "stop_loss": order.stop_loss, "magic": 0}
+                await world.open(order.symbol, order.side.value, **levels)
             for fault in faults:
                 await world.simulator.set_fault({"count": 1, **fault})
         return await send(order)
@@ -74,16 +81,19 @@ async def statuses(world: World, order: OpenHedge) -> list[str]:
     return [event.body["status"] for event in history if event.kind == "action"]
 
 
+BARE = ({"kind": "magic_zeroed"}, {"kind": "reply_lost_executed"}, {"kind": "comment_rewritten"})
+
+
 @pytest.mark.parametrize("policy", [Policy.ALERT, Policy.ADOPT])
-async def test_the_only_position_like_it_is_the_hedge_after_the_settle_window(tmp_path: Path, policy: Policy) -> None:
-    world, order, before = await hedging_under(tmp_path, (*LOST, {"kind": "comment_rewritten"}), policy)
-    await world.advance(30)
-    assert world.trade(order.ticket).hedge is None
-    await world.advance(60)
+async def test_a_position_with_the_stop_of_the_order_is_the_hedge(tmp_path: Path, policy: Policy) -> None:
+    world, order, before = await hedging_under(tmp_path, BARE, policy)
+    await world.advance(10)
     (hedge,) = await opened_for(world, order, before)
     link = world.trade(order.ticket).hedge
     assert link is not None
     assert (link.ticket, link.volume, link.side) == (hedge, order.volume, order.side)
+    (answer,) = await world.register(hedge)
+    assert isinstance(answer, RegistrationConflict)  # it is not a trade of its own, whoever registers it (R29)
     await world.advance(600)
     assert not codes(world) & {"order_unclear", "unmanaged_position", "unmanaged_adopted"}
     assert len(await opened_for(world, order, before)) <= 1
@@ -91,13 +101,23 @@ async def test_the_only_position_like_it_is_the_hedge_after_the_settle_window(tm
 
 
 async def test_one_of_two_is_left_to_a_person_and_no_second_hedge_is_opened(tmp_path: Path) -> None:
-    world, order, before = await hedging_under(tmp_path, (*LOST, {"kind": "comment_rewritten"}))
-    await world.open(order.symbol, order.side.value, volume=order.volume, magic=0)
+    world, order, before = await hedging_under(tmp_path, BARE, twin=True)
     await world.advance(600)
     assert len(await opened_for(world, order, before)) == 2
     assert world.trade(order.ticket).hedge is None
     assert "order_unclear" in codes(world)
     assert "MANUAL_REVIEW" in await statuses(world, order)
+    await world.close()
+
+
+async def test_an_announced_position_like_it_belongs_to_whoever_announced_it(tmp_path: Path) -> None:
+    world, order, _ = await hedging_under(tmp_path, ({"kind": "reply_lost_not_executed"},), Policy.ADOPT)
+    other = await world.open(order.symbol, order.side.value, volume=order.volume, magic=0)
+    await world.advance(600)
+    assert world.trade(other).hedge is None
+    assert not world.trade(other).state.final
+    hedge = world.trade(order.ticket).hedge
+    assert hedge is None or hedge.ticket != other
     await world.close()
 
 

@@ -53,6 +53,9 @@ async def test_the_old_ticket_names_the_new_side_once_it_is_registered(tmp_path:
     assert (again.outcome, again.trade.trade_id) == ("already_protected", first.trade.trade_id)
     assert beside.outcome == "protected"
     assert world.trade(closed.ticket).trade_id == first.trade.trade_id
+    await world.advance(60)
+    (told,) = [alert for alert in world.dtms.alerting.open.values() if alert.code == "position_reversed"]
+    assert told.over_at is not None
     await world.close()
     world = await open_world(tmp_path, account={"margin_mode": "netting"})
     (again,) = await world.register(closed.ticket)
@@ -84,8 +87,9 @@ async def test_the_old_side_is_a_contradiction(tmp_path: Path) -> None:
 async def test_until_somebody_registers_it_the_new_side_is_unmanaged_and_told(tmp_path: Path) -> None:
     world, _, ticket = await reversed_world(tmp_path)
     await world.advance(120)
-    codes = [alert.code for alert in world.dtms.alerting.open.values() if alert.ticket == ticket]
-    assert "unmanaged_position" in codes
+    standing = [alert for alert in world.dtms.alerting.open.values() if alert.over_at is None]
+    assert "unmanaged_position" in [alert.code for alert in standing if alert.ticket == ticket]
+    assert "position_reversed" in [alert.code for alert in standing]
     await world.close()
 
 

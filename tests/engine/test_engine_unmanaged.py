@@ -106,6 +106,11 @@ async def test_our_own_orphan_is_never_adopted(tmp_path: Path) -> None:
     await world.advance(120)
     assert world.dtms.book.find(ticket) is None
     assert codes(world, ticket) == ["unknown_own_position"]
+    (told,) = [a.alert_id for a in world.dtms.alerting.open.values() if a.code == "unknown_own_position"]
+    assert world.dtms.alerting.open[told].over_at is None
+    await world.simulator.close_position(ticket, None)
+    await world.advance(60)
+    assert world.dtms.alerting.open[told].over_at is not None
     await world.close()
 
 

@@ -250,3 +250,15 @@ async def test_the_end_of_a_critical_alert_wakes_nobody_through_the_log(
         await world.until(lambda: not world.alerting.owed_to("log"))
     lines = [(r.levelname, r.message) for r in caplog.records if r.message.startswith("alert")]
     assert lines == [("CRITICAL", "alert"), ("INFO", "alert_over")]
+
+
+async def test_a_critical_alert_that_was_over_before_the_log_took_it_is_critical_there(
+    world: Notified, caplog: pytest.LogCaptureFixture
+) -> None:
+    await world.raise_alert(5, code="stop_removed")
+    over = alerts.over_event(1_767_600_060.0, "stop_removed", "a stop is set", ticket=5)
+    await world.record.write(events=[over])
+    world.tasks.append(asyncio.create_task(deliver(world.alerting, LogLines(), world.time.pace)))
+    with caplog.at_level(logging.INFO):
+        await world.until(lambda: not world.alerting.owed_to("log"))
+    assert [(r.levelname, r.message) for r in caplog.records if r.message == "alert"] == [("CRITICAL", "alert")]

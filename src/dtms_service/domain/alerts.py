@@ -48,7 +48,7 @@ class Alert:
     trade_id: int | None
     ticket: int | None
     detail: str
-    """The newest one."""
+    """Of the newest occurrence; and how it ended, once it is over."""
     first_at: float
     last_at: float
     count: int = 1
@@ -180,7 +180,8 @@ def _again(before: Alert, event: Event) -> Alert:
 
 
 def _ended(before: Alert, event: Event) -> Alert:
-    return _noticed(replace(before, over_at=event.time, detail=str(event.body["detail"])), event.time)
+    detail = f"{before.detail}; over: {event.body['detail']}"
+    return _noticed(replace(before, over_at=event.time, detail=detail), event.time)
 
 
 def _noticed(alert: Alert, now: float) -> Alert:

@@ -156,6 +156,8 @@ def settled(trade: Trade, intent: Intent, done_volume: float | None, now: float,
             trade, status = _confirmed(trade, intent, done_volume, now, parameters), ObligationStatus.DONE
         case IntentState.PARTIAL:
             trade, status = _reduced(trade, intent, done_volume or 0.0), ObligationStatus.DUE
+        case IntentState.NOT_EXECUTED if done_volume and not opens(intent):
+            trade, status = _reduced(trade, intent, done_volume), ObligationStatus.DUE  # perhaps ours: C-9 counts it
         case IntentState.MANUAL_REVIEW:
             # Perhaps it is there: a second one would be one too many. A person decides.
             trade, status = replace(trade, hedges=trade.hedges + 1), ObligationStatus.REFUSED

@@ -131,9 +131,9 @@ CODES: Mapping[str, Code] = MappingProxyType(
         ),
         "order_unclear": Code(
             _CRITICAL,
-            "An order lost its reply, magic and comment, and several positions, or a part of it, could be its doing.",
-            "DTMS does not open another hedge for the trade, and leaves those positions alone.",
-            "Look at the terminal: close by hand what is not wanted of the hedge, and register the rest.",
+            "An order lost its reply and its magic, and what it opened cannot be told from what others opened.",
+            "DTMS opens no other hedge for the trade. Positions that may be it count as any that nobody registered.",
+            "Look at the terminal: close the hedge by hand if it is not wanted, or register it.",
         ),
         "obligation_refused": Code(
             _WARNING,
@@ -255,7 +255,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "The terminal answers, and all trades were looked at.",
             "All trades are watched.",
             "Nothing.",
-            ("not_watching", "not_watching_long", "account_mismatch"),
+            ("not_watching", "not_watching_long", "account_mismatch", "monitor_failed"),
         ),
         "cycle_overrun": Code(
             _WARNING,
@@ -277,7 +277,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
         ),
         "was_away": Code(
             _WARNING,
-            "The service started after a quarter of an hour or more in which none ran, and trades were open.",
+            "None ran for a quarter of an hour or more before this service started, and trades were open.",
             "They had only their stops at the broker meanwhile; all of them are looked at in the first cycle.",
             "Find out why it was down, and set up alerts.deadman, which tells you while it happens.",
         ),

@@ -115,10 +115,13 @@ class Alerting:
         if len(starts) == STARTS_TOLD and 0 <= at - starts[0] <= STARTS_S:
             detail = f"the service was started {STARTS_TOLD} times within {at - starts[0]:.0f} seconds"
             events.append(alerts.alert_event(self._clock.now(), RESTARTING, detail))
-        away, left = at - float(self._record.facts.get(ALIVE, at)), len(self._record.book.watched)
+        away = at - float(self._record.facts.get(ALIVE, at)) - ALIVE_S
+        trades = self._record.book.trades.values()
+        left = sum(t.managed and t.verified_at is not None and not t.state.final for t in trades)
         if away >= AWAY_S and left:
             detail = (
-                f"nothing ran on this ledger for about {_span(away)}; {left} trades had only their stops at the broker"
+                f"nothing ran on this ledger for {_span(away)}, or up to five minutes longer; "
+                f"{left} trades had only their stops at the broker"
             )
             events.append(alerts.alert_event(self._clock.now(), AWAY, detail))
         await self._record.write(events=events, facts={STARTS: json.dumps(starts), ALIVE: str(at)})

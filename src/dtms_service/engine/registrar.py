@@ -261,7 +261,7 @@ class Registrar:
             return self._answer(known, created=False)
         if position is not None:
             check(registration, position.symbol, position.side)
-            _not_our_own(registration, position)
+            self._not_our_own(registration, position)
         owner = self._owner_wanted(registration)
         never_seen = known is not None and known.state is TradeState.REJECTED
         trade_id = known.trade_id if known is not None and never_seen else self._record.next_trade_id()
@@ -271,6 +271,13 @@ class Registrar:
         admitted = admit(pending, position, deals, account or (0, ""), entries.now)
         entries.add(admitted.trade, admitted.events)
         return self._answer(admitted.trade, created=True)
+
+    def _not_our_own(self, registration: Registration, position: Position) -> None:
+        """Raise ``RegistrationConflict`` for a hedge; a bridge may have zeroed its magic (R29)."""
+        hedges = {trade.hedge.identifier for trade in self._record.book.watched.values() if trade.hedge is not None}
+        if magic.ours(position.magic) or position.identifier in hedges:
+            detail = f"ticket {registration.ticket} is a position that DTMS opened itself; it is not registered twice"
+            raise RegistrationConflict(detail, claimed=dict(registration.claims()), terminal={"magic": position.magic})
 
     def _known(self, registration: Registration, position: Position | None, entries: _Round) -> Trade | None:
         numbers = [registration.ticket]
@@ -334,9 +341,3 @@ def _outcome(trade: Trade, *, created: bool, protected: bool) -> str:
     if not protected:
         return "observed"
     return "protected" if created else "already_protected"
-
-
-def _not_our_own(registration: Registration, position: Position) -> None:
-    if magic.ours(position.magic):
-        detail = f"ticket {registration.ticket} is a position that DTMS opened itself; it is not registered twice"
-        raise RegistrationConflict(detail, claimed=dict(registration.claims()), terminal={"magic": position.magic})

@@ -9,9 +9,9 @@ from dtms_service.domain import effects, evidence, reconcile
 from dtms_service.domain.alerts import OVER
 from dtms_service.domain.broker_events import transition_event
 from dtms_service.domain.errors import DtmsError
-from dtms_service.domain.evidence import Sighting
 from dtms_service.domain.outcome import Done, Outcome
 from dtms_service.domain.parameters import Parameters
+from dtms_service.domain.sighting import Sighting
 from dtms_service.domain.trade import Event, Frozen, Intent, IntentState, ObligationStatus, Trade
 from dtms_service.domain.values import Deal, SymbolSpec, WorkingOrder
 from dtms_service.engine.acting import ALERT_AT_ATTEMPT
@@ -157,6 +157,7 @@ class Settler:
             connected_s=watch.connected_s,
             good_reads=watch.good_reads,
             claimed=self._claimed(),
+            open={p.identifier: p for p in snapshot.positions} if effects.opens(intent) else {},
         )
         after = evidence.settle(intent, sighting, spec, now, self._parameters)
         if after is intent:

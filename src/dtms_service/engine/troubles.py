@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from dtms_service.domain import alerts
+from dtms_service.domain.alerts import Alert
 from dtms_service.domain.reconcile import alert
 from dtms_service.domain.trade import Event, Trade
 from dtms_service.engine.acting import ALERT_AT_ATTEMPT
+from dtms_service.engine.book import Book
 from dtms_service.engine.record import Record
 
 FAILURES = 3
@@ -29,6 +31,8 @@ _LASTS: Mapping[str, Callable[[Trade], bool]] = {
     "stop_removed": lambda trade: not trade.state.final and trade.stop_loss is None,
     "position_missing": lambda trade: trade.missing_since is not None,
     "hedge_missing": lambda trade: trade.hedge is not None and trade.hedge.missing_since is not None,
+    "hedge_stop_removed": lambda trade: trade.hedge is not None and trade.hedge.stop_loss is None,
+    "hedge_left_open": lambda trade: trade.hedge is not None,
     "obligation_failing": lambda trade: any(
         o.status.live and o.attempts - o.uncounted >= ALERT_AT_ATTEMPT for o in trade.obligations
     ),
@@ -37,7 +41,7 @@ _LASTS: Mapping[str, Callable[[Trade], bool]] = {
 
 One that is not over counts up in silence, and would hide the next.
 """
-_ENDED_BY_A_LOOK = ("not_watching", "not_watching_long", MISMATCH)
+_ENDED_BY_A_LOOK = ("not_watching", "not_watching_long", MISMATCH, "monitor_failed")
 
 
 class Troubles:
@@ -91,8 +95,7 @@ class Troubles:
             if a.code == "trade_failed" and a.over_at is None and a.about not in abouts
         ]
         for known in book.alerts.values():
-            lasts, trade = _LASTS.get(known.code), book.trades.get(known.trade_id or 0)
-            if lasts is not None and known.over_at is None and (trade is None or not lasts(trade)):
+            if known.over_at is None and not _stands(known, book):
                 body = {"code": known.code, "detail": "its cause has passed"}
                 events.append(
                     Event(time=now, kind=alerts.OVER, trade_id=known.trade_id, ticket=known.ticket, body=body)
@@ -136,6 +139,18 @@ class Troubles:
         if self._untold is not None:
             await self._record.write(events=[self._untold])
             self._untold = None
+
+
+def _stands(known: Alert, book: Book) -> bool:
+    """Whether the cause of an alert can still be there; True for those whose end cannot be seen."""
+    trade = book.trades.get(known.trade_id or 0)
+    if known.code == "unknown_own_position":
+        return any(position.ticket == known.ticket for position in book.positions.values())
+    if known.code == "position_reversed":  # until somebody registers the new side, or closes it
+        identifier = trade.identifier or 0 if trade is not None else 0
+        return identifier in book.positions and book.by_identifier.get(identifier) == known.trade_id
+    lasts = _LASTS.get(known.code)
+    return lasts is None or (trade is not None and lasts(trade))
 
 
 def _over_body(code: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from dtms_service.domain import alerts, evidence, magic
+from dtms_service.domain import alerts, magic
 from dtms_service.domain.trade import Event
 from dtms_service.domain.unmanaged import GRACE_S, Announcement, Policy, announced, registration
 from dtms_service.domain.values import Position
@@ -59,10 +59,7 @@ class Unmanaged:
 
     async def look(self, now: float) -> None:
         """After a completed cycle: register or tell what is past its grace. Raises what the ledger raises."""
-        book = self._record.book
-        # Ours have an alert of their own; and what may be a hedge whose magic was lost is nobody's until that is known.
-        strangers = [p for p in unmanaged(book) if not magic.ours(p.magic)]
-        found = [p for p in strangers if not any(evidence.may_have_opened(i, p) for i in book.intents.values())]
+        found = [p for p in unmanaged(self._record.book) if not magic.ours(p.magic)]  # ours have an alert of their own
         self._since = {p.identifier: self._since.get(p.identifier, now) for p in found}
         ripe = [p for p in found if now - self._since[p.identifier] >= GRACE_S]
         used = self.used
@@ -73,7 +70,7 @@ class Unmanaged:
             became = [a.name for _, a in wanted if a is not None]
             facts = {USED: json.dumps([*used, *became][-USED_KEPT:])} if became else {}
             await self._registrar.adopt([registration(p, self.policy, a) for p, a in wanted], facts)
-        left = [p for p in strangers if not _registered(self._record.book, p)]
+        left = [p for p in found if not _registered(self._record.book, p)]
         events = [*self._new(ripe, left, now), *self._gone(left, now)]
         if events:
             await self._record.write(events=events)

@@ -31,14 +31,14 @@ class Channel(Protocol):
 
 
 class LogLines:
-    """One line per alert, at its severity; one that is over is news, and calls for nothing."""
+    """One line per alert, at its severity; that one which it was told before is over calls for nothing."""
 
     name = "log"
 
     async def take(self, messages: Sequence[Message]) -> None:
         """Write them."""
         for message in messages:
-            if message["over_at"] is None:
+            if message["over_at"] is None or self.name not in message["delivered"]:
                 log.log(_LEVELS[message["severity"]], "alert", extra={key: message[key] for key in (*_LOGGED, "do")})
             else:
                 log.info("alert_over", extra={key: message[key] for key in _LOGGED})
