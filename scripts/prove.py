@@ -77,7 +77,7 @@ def main() -> int:
     wanted = parser.parse_args()
     failed = False
     for name in wanted.names or PROOFS:
-        begun = time.monotonic()
+        begun, before = time.monotonic(), state()
         try:
             found, held = PROOFS[name](), True
         except AssertionError as violation:
@@ -86,20 +86,29 @@ def main() -> int:
         failed |= not held
         print(f"{name}: {line}", flush=True)
         if wanted.out is not None:
-            write(wanted.out / f"{name}.json", line, tables, held=held, seconds=time.monotonic() - begun)
+            write(wanted.out / f"{name}.json", line, tables, before, held=held, seconds=time.monotonic() - begun)
     return 1 if failed else 0
 
 
-def write(path: Path, line: str, tables: Mapping[str, Any], *, held: bool, seconds: float) -> None:
-    """Leave the evidence of one proof; nothing in it names the machine it ran on."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    changed = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=False)
+def state() -> tuple[str, str]:
+    """The commit that is checked out, and what differs from it beside evidence."""
+    asked = (["rev-parse", "HEAD"], ["status", "--porcelain", "--", ".", ":!docs/evidence"])
+    commit, changed = (
+        subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout for words in asked
+    )
+    return commit.strip(), changed.strip()
+
+
+def write(
+    path: Path, line: str, tables: Mapping[str, Any], before: tuple[str, str], *, held: bool, seconds: float
+) -> None:
+    """Leave the evidence of one proof that began in the state ``before``; nothing in it names the machine it ran on."""
     evidence = {
         "held": held,
         "figures": line,
         "seconds": round(seconds),
-        "commit": commit.stdout.strip(),
-        "uncommitted_changes": bool(changed.stdout.strip()),
+        "commit": before[0],
+        "uncommitted_changes": bool(before[1]) or state() != before,
         "python": platform.python_version(),
         "system": platform.system(),
         "processors": os.cpu_count(),

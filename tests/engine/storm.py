@@ -48,6 +48,7 @@ class StormLink(CountedLink):
             judge.true = False
         if names == ["order_send"]:
             before = self.positions()
+            judge.asked.append(calls[0].kwargs)
             answer = await super().ask(calls, deadline, urgent=urgent)
             judge.deals = self.deals()
             judge.order(calls[0].kwargs, before, self.positions(), _retcode(answer))
@@ -71,12 +72,17 @@ class StormLink(CountedLink):
         judge.look_begins(shown, self.positions())
 
     def positions(self) -> dict[int, Row]:
-        """What the broker holds, whatever a read says."""
-        return {row["ticket"]: row for row in self._backend.simulator_view("positions")["positions"]}
+        """What the broker holds, whatever a read says; by the order that opened it where a bridge zeroed its magic."""
+        rows = {row["ticket"]: row for row in self._backend.simulator_view("positions")["positions"]}
+        if all(row["magic"] for row in rows.values()):
+            return rows
+        opened = {deal["position_id"]: deal["magic"] for deal in self.deals() if deal["entry"] == 0}
+        return {t: {**row, "magic": row["magic"] or opened[row["identifier"]]} for t, row in rows.items()}
 
     def deals(self) -> list[Row]:
-        """The broker's deals."""
-        return list(self._backend.simulator_view("deals")["deals"])
+        """The broker's deals, each by its order, also where a bridge zeroed the magic."""
+        rows = list(self._backend.simulator_view("deals")["deals"])
+        return rows if self.judge is None else [self.judge.named(row) for row in rows]
 
 
 def _retcode(answer: Outcome[Reply]) -> int | None:
@@ -169,8 +175,12 @@ class Storm:
         elif intent.plan["order"] == "ClosePosition":
             kinds += weather.TO_A_CLOSE
         fault = self.chance.choice(kinds)
-        self.judge.seen[f"fault {fault['kind']}"] += 1
-        await self.world.simulator.set_fault({"count": 1, **fault})
+        faults = [fault]
+        if intent.plan["order"] != "ModifyStops" and fault["kind"] in weather.WITH_ITS_NAME and intent.magic % 2:
+            faults += weather.NAMELESS[: 1 + (intent.magic % 8 == 1)]
+        for each in faults:
+            self.judge.seen[f"fault {each['kind']}"] += 1
+            await self.world.simulator.set_fault({"count": 1, **each})
 
     async def step(self, doing: Callable[[], Awaitable[object]]) -> None:
         """Do something; when the service dies of it, the next one begins."""

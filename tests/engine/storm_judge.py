@@ -37,6 +37,8 @@ from dtms_service.engine.book import Book
 Row = Mapping[str, Any]
 """A position or deal with MetaTrader's own field names."""
 DEAL, SLTP = 1, 6
+EXPERT = 3
+"""DEAL_REASON_EXPERT."""
 NOISE = 1e-9
 TOO_MANY, POSITION_CLOSED = 10024, 10036
 STALE_S, VERIFY_S, ORPHAN_S = 60.0, 600.0, 60.0
@@ -130,6 +132,10 @@ class Judge:
     """Every intent as it was when it was committed first, before its order left."""
     events: dict[int | None, list[Event]] = field(default_factory=lambda: defaultdict(list))
     sent: list[Going] = field(default_factory=list)
+    asked: list[Row] = field(default_factory=list)
+    """Every order as it left the service, also those that nobody heard of again."""
+    nameless: dict[int, int] = field(default_factory=dict)
+    """The magic of the order behind each deal that carries none."""
     cycles: int = 0
     complained_at: float | None = None
     orphaned: dict[int, tuple[float, float]] = field(default_factory=dict)
@@ -141,6 +147,19 @@ class Judge:
     """Identifiers of positions that others have added to."""
     _looked_at: float | None = None
     _failing: dict[tuple[object, ...], int] = field(default_factory=dict)
+
+    def named(self, deal: Row) -> Row:
+        """The deal with the magic of its order. In a storm nobody else trades as a program without a magic."""
+        if deal["magic"] or deal["reason"] != EXPERT:
+            return deal
+        if deal["ticket"] not in self.nameless:
+            wanted = (deal["symbol"], deal["type"], DEAL)
+            like = [r for r in self.asked if (r["symbol"], r.get("type"), r["action"]) == wanted]
+            like = [
+                r for r in like if ("position" in r) == bool(deal["entry"]) and deal["volume"] <= r["volume"] + NOISE
+            ]
+            self.nameless[deal["ticket"]] = like[-1]["magic"]
+        return {**deal, "magic": self.nameless[deal["ticket"]]}
 
     # What the storm tells.
 

@@ -145,6 +145,9 @@ TO_A_HEDGE: tuple[Mapping[str, Any], ...] = (
 )
 """What else to one that opens a position: no money, or it comes after its settle window, as a second one."""
 TO_A_CLOSE: tuple[Mapping[str, Any], ...] = ({"kind": "magic_zeroed"},)
+NAMELESS: tuple[Mapping[str, Any], ...] = ({"kind": "magic_zeroed"}, {"kind": "comment_rewritten"})
+WITH_ITS_NAME = frozenset({"reply_lost_executed", "executed_late", "terminal_killed", "hang"})
+"""Together with these every other order loses its magic, and every eighth its comment too: its reply is not there."""
 
 MEANWHILE: tuple[Mapping[str, Any], ...] = (
     *({"kind": "read_none", "call": c} for c in ("positions_get", "orders_get", "history_deals_get", "account_info")),

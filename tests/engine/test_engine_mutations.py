@@ -73,6 +73,12 @@ def lost_replies_taken_for_a_no(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def what_has_no_magic_is_not_ours(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(evidence, "_changed", lambda *_: None)
+    patch.setattr(evidence, "nameless_positions", lambda *_: [])
+    patch.setattr(evidence, "closed_perhaps", lambda *_: 0.0)
+
+
 def orders_beside_each_other(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Actor, "_settled", lambda *_: True)
 
@@ -109,6 +115,8 @@ MUTANTS: dict[str, tuple[Break, int]] = {
     "C-3 a hedge on the side of its trade": (requests_changed(to_the_same_side), 0),
     "C-10 a close in the direction that adds": (requests_changed(closed_by_adding), 0),
     "C-12 a lost reply is taken for a no": (lost_replies_taken_for_a_no, 0),
+    "C-12 what carries no magic is not ours": (what_has_no_magic_is_not_ours, 9),
+    "C-6 what carries no magic is not ours": (what_has_no_magic_is_not_ours, 57),
     "C-15 a filling mode the symbol does not allow": (any_filling, 1),
     "C-19 the journal is written after the order": (journal_after_the_order, 0),
     "C-20 a start that forgets orders without an outcome": (orders_forgotten_at_the_start, 3),

@@ -31,7 +31,7 @@ class Channel(Protocol):
 
 
 class LogLines:
-    """One line per alert, at its severity; that one which it was told before is over calls for nothing."""
+    """One line per alert, at its severity; the end of one that is in the log already is at level INFO."""
 
     name = "log"
 
