@@ -9,9 +9,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
-from damage import BAD, Sample, Verdict, bit_flips, foreign_rows, io_errors, log_flips, short_files, truncations
+from damage import (
+    BAD,
+    Sample,
+    Verdict,
+    bit_flips,
+    flips_in_alerts,
+    foreign_rows,
+    io_errors,
+    log_flips,
+    short_files,
+    truncations,
+)
 
-FLIPS, LOG_FLIPS, CUTS, ROWS = 1_000, 200, 200, 180
+FLIPS, ALERT_FLIPS, LOG_FLIPS, CUTS, ROWS = 1_000, 200, 200, 200, 180
 DRIVER_ERRORS, SYSTEM_ERRORS = 200, 50
 
 
@@ -29,6 +40,7 @@ def _all(folder: Path) -> Iterator[str]:
     sample, work, chances = Sample.make(folder / "sample"), folder / "work", Random(1)  # noqa: S311 -- a seed, no secret
     for name, number, damage in (
         ("bit flips in pages of trades and intents", FLIPS, bit_flips),
+        ("bit flips in pages of alerts", ALERT_FLIPS, flips_in_alerts),
         ("bit flips in the log of a kill", LOG_FLIPS, log_flips),
         ("truncations of database and log", CUTS, truncations),
         ("rows taken out, renumbered or changed by another program", ROWS, foreign_rows),

@@ -27,7 +27,7 @@ from dtms_service.domain.errors import Invalid
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.record import Batch
 from dtms_service.domain.states import TradeState
-from dtms_service.domain.trade import Event, Intent, IntentState, Trade
+from dtms_service.domain.trade import Event, Intent, IntentState, ObligationStatus, Trade
 from dtms_service.terminal.simulated import terms
 from dtms_service.terminal.simulated.market import open_market
 from dtms_service.terminal.simulated.server_clock import ServerClock
@@ -75,6 +75,8 @@ LATE_S = 2 * 900.0
 JUMPS_S = (1.5, 5.0, 31.0, 61.0, 300.0, 900.0, 3600.0, 5400.0, 7200.0, 86_400.0)
 BETWEEN_MOVES_S = 6 * 3600.0
 """A broker's clock that is set back shows an hour twice; nobody can tell bars of the two apart meanwhile."""
+LOOKS, LOOK_S = 60, 10.0
+"""How long a jump waits for a timer that it can meet."""
 SLEEPS_S = (90.0, 900.0, 3600.0, 28_800.0)
 LOSSES = (
     {"kind": "reply_lost_not_executed", "count": 1},
@@ -82,6 +84,9 @@ LOSSES = (
     {"kind": "read_omits_ticket", "count": 6},
 )
 """What starts a settle window, a back-off, a wait for a position that is missing."""
+KINDS = frozenset(
+    {"arming", "back-off", "dwell", "flat timer", "pending", "recovery", "settle window", "verified absence"}
+)
 FAILED = frozenset({IntentState.REJECTED, IntentState.NOT_EXECUTED})
 DWELL = frozenset({"score_calms", "score_eases"})
 
@@ -138,6 +143,8 @@ class Timers:
     rules: Parameters
     broken: list[str] = field(default_factory=list)
     ended: Counter[str] = field(default_factory=Counter)
+    running: Counter[str] = field(default_factory=Counter)
+    """How many jumps met a timer of each kind that counts seconds; the others count closed bars (R40)."""
     disturbed: float = 0.0
     """When looks were last impossible for reasons of this run."""
     _trades: dict[int, Trade] = field(default_factory=dict)
@@ -159,6 +166,11 @@ class Timers:
             self._trade(trade)
         for intent in batch.intents:
             self._intent(intent)
+
+    @property
+    def early(self) -> list[str]:
+        """Those that ended too early, without the cycles that were missed."""
+        return [words for words in self.broken if " instead of " in words]
 
     def _over(self, name: str, passed: float, least: float) -> None:
         self.ended[name] += 1
@@ -238,6 +250,7 @@ class Run:
     blind_s: float
     """The longest that nobody may look: of the machine's sleep nothing counts."""
     cycled: float
+    steps_s: Sequence[float]
     jumps: Counter[str] = field(default_factory=Counter)
 
     async def live(self, seconds: float) -> None:
@@ -279,6 +292,22 @@ class Run:
             self.timers.opened[ticket] = self.machine.market
             await self.world.register(ticket)
 
+    def _running(self) -> set[str]:
+        """Kinds of timers that count seconds now."""
+        book, now = self.world.dtms.book, self.world.clock.now()
+        found = {"settle window"} if book.intents else set()
+        for trade in book.watched.values():
+            waits = any(
+                o.status is ObligationStatus.DUE and o.attempts and o.next_try_at > now for o in trade.obligations
+            )
+            kinds = {
+                "back-off": waits,
+                "verified absence": trade.missing_since is not None,
+                "pending": trade.state is TradeState.PENDING,
+            }
+            found |= {name for name, runs in kinds.items() if runs}
+        return found
+
     async def disturb(self) -> None:
         """Something that starts timers, then a clock that jumps."""
         chance, machine = self.chance, self.machine
@@ -289,14 +318,20 @@ class Run:
                 return
             fault["ticket"] = chance.choice(rows)["ticket"]
         await self.world.simulator.set_fault(fault)
-        if chance.random() < 0.3:
-            await self.world.register(900_000_000 + self.timers.ended.total())
-        await self.live(chance.choice((20.0, 130.0, 400.0)))
+        await self.live(chance.choice((0.0, 120.0, 300.0)))
+        for _ in range(LOOKS):
+            if self._running() - {"pending"}:
+                break
+            await self.live(LOOK_S)
+        if chance.random() < 0.6:
+            await self.world.register(900_000_000 + self.jumps.total())
+        await self.live(LOOK_S)
+        self.timers.running.update(self._running())
         kind = chance.choice(("wall", "wall", "wall", "sleep", "broker"))
         if kind == "broker" and self.moves and machine.market - self.moves[-1][0] < BETWEEN_MOVES_S:
             kind = "wall"
         if kind == "wall":
-            by = chance.choice(JUMPS_S) * chance.choice((1, -1))
+            by = chance.choice(self.steps_s)
             machine.wrong += by
         elif kind == "sleep":
             await self.sleep(chance.choice(SLEEPS_S))
@@ -321,6 +356,8 @@ class Setting:
     europe: bool = False
     cycle_s: float = 60.0
     rules: Parameters = RULES
+    steps_s: tuple[float, ...] = (*JUMPS_S, *(-step for step in JUMPS_S))
+    """By how much the wall clock is set."""
     off_s: float = 0.0
     """Seconds for which the machine is switched off after `ON_S`."""
 
@@ -337,7 +374,16 @@ async def run(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(terms, "ServerClock", server_that_moves(moves, setting.europe))
         world = await _started(folder, setting, timers, clock)
-        service = Run(world, machine, timers, random.Random(setting.seed), moves, setting.cycle_s * 2.5, machine.market)
+        service = Run(
+            world,
+            machine,
+            timers,
+            random.Random(setting.seed),
+            moves,
+            setting.cycle_s * 2.5,
+            machine.market,
+            setting.steps_s,
+        )
         while service.jumps.total() < setting.jumps:
             await service.fill()
             await service.disturb()

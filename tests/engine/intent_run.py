@@ -18,6 +18,7 @@ from dtms_service.domain.outcome import Done, Outcome
 from dtms_service.domain.parameters import Parameters
 from dtms_service.domain.trade import IntentState
 from dtms_service.terminal.link import Call, Reply
+from dtms_service.terminal.simulated.faults import READS
 
 Row = Mapping[str, Any]
 NERVOUS = Parameters(
@@ -117,8 +118,9 @@ class AccountLink(CountedLink):
             account.look(self._backend.simulator_view("positions")["positions"])
         if isinstance(answer, Done):
             results = answer.value.results
-            account.counts["failed reads"] += sum(result.value is None for result in results)
-            account.counts["reads"] += sum(call.name != "order_send" for call in calls)
+            reads = [result for call, result in zip(calls, results, strict=True) if call.name in READS]
+            account.counts["failed reads"] += sum(result.value is None for result in reads)
+            account.counts["reads"] += len(reads)
         return answer
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,13 +56,13 @@ def _files_are_written_later(_: Real) -> Real:
     return write
 
 
-def _nobody_holds_the_state_folder(_: Real) -> Real:
-    """The service does not lock its state folder."""
+def _every_lock_is_free(_: Real) -> Real:
+    """State folder, ledger and account: whoever wants a lock has it."""
 
-    def lock(_: object) -> AbstractContextManager[None]:
-        return nullcontext()
+    def taken(_: int) -> bool:
+        return True
 
-    return lock
+    return taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ PROTECTIONS: Mapping[str, Protection] = {
     "a registration is on disk before its caller goes on": Protection(
         "dtms_client.spool:Spool.write", _files_are_written_later
     ),
-    "a state folder has one owner": Protection("dtms_service.app.serve:state_lock", _nobody_holds_the_state_folder),
+    "a lock has one holder": Protection("dtms_service.lock:_taken", _every_lock_is_free),
 }
 
 

@@ -113,7 +113,8 @@ class Killing:
             while True:
                 chance.choice((self.registers, self.leaves_a_file, self.steps, self.loses_child))()
         killer.join()
-        self.victim.process.wait(DYING_S)
+        code = self.victim.process.wait(DYING_S)
+        assert code == KILLED, f"it ended by itself (exit code {code})\n{self.victim.log()}"
         self.judge.always(self.disk())
 
     def holds(self, positions: int) -> None:

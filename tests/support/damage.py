@@ -254,7 +254,16 @@ def by_hand(work: Path, *statements: str) -> None:
 
 def bit_flips(sample: Sample, work: Path, chances: Random, number: int) -> Iterator[Verdict]:
     """One random bit each in the pages of trades and intents, rows and indexes."""
-    pages = pages_of(sample.closed / FILE, "trades", "intents", "alerts")
+    yield from _flips(sample, work, chances, number, "trades", "intents")
+
+
+def flips_in_alerts(sample: Sample, work: Path, chances: Random, number: int) -> Iterator[Verdict]:
+    """One random bit each in the pages of alerts, rows and indexes."""
+    yield from _flips(sample, work, chances, number, "alerts")
+
+
+def _flips(sample: Sample, work: Path, chances: Random, number: int, *tables: str) -> Iterator[Verdict]:
+    pages = pages_of(sample.closed / FILE, *tables)
     for _ in range(number):
         bit = chances.choice(pages) * 8 + chances.randrange(4096 * 8)
         yield sample.judge(work, lambda folder, bit=bit: flip(folder / FILE, bit))  # type: ignore[misc]
