@@ -28,7 +28,10 @@ IN_CALLER = {Scene.CALLER, Scene.FLUSHER}
 
 
 def prove() -> tuple[str, Mapping[str, Any]]:
-    """Each point, twenty times, in ever different states. Raises ``AssertionError`` at a violation."""
+    """Each point twenty times: those of the engine at drawn moments, the others on a fresh folder each round.
+
+    Raises ``AssertionError`` at a violation.
+    """
     deaths: Counter[str] = Counter()
     judges: list[Judge] = []
     for number in range(ROUNDS):

@@ -74,7 +74,7 @@ def _files_go_before_the_answer(client: SimulatedClient) -> None:
 
 PROTECTIONS: Mapping[str, Protection] = {
     "an order is committed before it is sent": Protection("C-19", (0,), service=_orders_are_not_written_first),
-    "an order without an answer is not taken for refused": Protection("C-", (0, 2, 6, 7), service=_no_answer_is_a_no),
+    "an order without an answer is not taken for refused": Protection("C-12", (0, 2, 5), service=_no_answer_is_a_no),
     "claims are compared with the terminal": Protection("I-6", (0, 2), service=_claims_are_not_compared),
     "a file stays until the service has answered": Protection("I-1", (2, 0), client=_files_go_before_the_answer),
 }
