@@ -69,8 +69,9 @@ class Story:
         judge.acknowledged = acknowledged(self._said)
         after = self._disk()
         judge.at_rest(after)
-        if not unsent:
-            assert _plain(after.outcome()) == self.outcomes[last + 1], f"killed in step {step} at pass {nth}"
+        told, wanted, where = _plain(after.outcome()), self.outcomes[last + 1], f"killed in step {step} at pass {nth}"
+        assert len(told["trades"]) == len(wanted["trades"]), where
+        assert unsent or told == wanted, where  # an order that did not leave is planned anew, and moves the tickets
         return judge
 
     def _occasion(self, point: Point, chance: Random | None) -> tuple[int, int]:
