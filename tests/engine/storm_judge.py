@@ -823,7 +823,10 @@ def no_order_did_more(judge: Judge) -> Violations:
     """C-12 by the broker's deals: no order did more than it planned, none of ours is without its intent."""
     done: dict[int, float] = defaultdict(float)
     for deal in judge.deals:
-        if deal["magic"] // 10**11 != 4454 or deal["magic"] not in judge.intents:
+        if deal["magic"] // 10**11 != 4454:
+            continue
+        if deal["magic"] not in judge.intents:
+            yield f"deal {deal['ticket']} carries the magic {deal['magic']} of no order"
             continue
         opened = judge.intents[deal["magic"]].plan["order"] == "OpenHedge"
         by_hand = deal["entry"] == 0 and not deal["comment"]  # a twin with our magic, which is a hand of the storm
