@@ -18,12 +18,13 @@ from damage import (
     foreign_rows,
     io_errors,
     log_flips,
+    read_errors,
     short_files,
     truncations,
 )
 
 FLIPS, ALERT_FLIPS, LOG_FLIPS, CUTS, ROWS = 1_000, 200, 200, 200, 180
-DRIVER_ERRORS, SYSTEM_ERRORS = 200, 50
+DRIVER_ERRORS, READ_ERRORS, SYSTEM_ERRORS = 200, 100, 50
 
 
 def prove() -> str:
@@ -48,6 +49,7 @@ def _all(folder: Path) -> Iterator[str]:
         yield _seen(f"{number} {name}", Counter(damage(sample, work, chances, number)))
     errors: tuple[tuple[str, int, Callable[[Path, Random, int], Iterator[str]]], ...] = (
         ("errors at calls of the database driver", DRIVER_ERRORS, io_errors),
+        ("errors while a ledger is read", READ_ERRORS, read_errors),
         ("files that may not grow (RLIMIT_FSIZE)", SYSTEM_ERRORS, short_files),
     )
     for name, number, trouble in errors:

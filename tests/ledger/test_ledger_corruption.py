@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 import damage
 import pytest
 from damage import BAD, FILE, Sample, Verdict
+from sqlalchemy.exc import SQLAlchemyError
 
-from dtms_service.ledger import codec, database, seal
+from dtms_service.ledger import codec, database, seal, store
 
 Spoil = Callable[[Path], object]
 
@@ -51,6 +53,26 @@ def test_an_error_of_the_disk_loses_nothing_that_was_acknowledged(tmp_path: Path
     words = Counter(damage.io_errors(tmp_path / "work", Random(21), 10, commits=2))
     assert len(words) >= 2, words
     assert "failed" in " ".join(damage.short_files(tmp_path / "work", Random(22), 2, commits=10))
+
+
+def test_an_error_while_reading_is_an_error_and_never_less_than_there_is(tmp_path: Path) -> None:
+    words = Counter(damage.read_errors(tmp_path / "work", Random(23), 10))
+    assert words["refused"] > 5, words
+
+
+def test_a_ledger_that_reads_errors_as_nothing_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load, read = store._load, []
+
+    def forgiving(connection: Any) -> Any:
+        try:
+            read.append(load(connection))
+        except SQLAlchemyError:
+            return replace(read[0], trades=())
+        return read[-1]
+
+    monkeypatch.setattr(store, "_load", forgiving)
+    with pytest.raises(AssertionError, match=r"\(0, 6\) of 6 trades"):
+        Counter(damage.read_errors(tmp_path / "work", Random(23), 60))
 
 
 # Each protection switched off: what only it sees goes unseen.

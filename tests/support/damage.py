@@ -475,6 +475,41 @@ def io_errors(work: Path, chances: Random, number: int, commits: int = 6) -> Ite
             yield "failed: the outcome was unknown"
 
 
+def read_errors(work: Path, chances: Random, number: int, commits: int = 6) -> Iterator[str]:
+    """An I/O error at a random call while a ledger that holds trades is opened and read; a word for how it went.
+
+    Raises ``AssertionError`` when less is read than there is, or when an error of reading changed anything.
+    """
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    numbers = list(range(1, commits + 1))
+    asyncio.run(live(work, numbers))
+    with troubled(Trouble(0, after=False)) as counted:
+        asyncio.run(_counted(work))
+    for turn in range(number):
+        with troubled(Trouble(chances.randint(1, counted.calls), after=turn % 2 == 0)):
+            try:
+                seen = asyncio.run(_counted(work))
+            except (StorageFailed, StorageBusy):
+                yield "refused"
+            else:
+                assert seen == (commits, commits), f"{seen} of {commits} trades and events were read"
+                yield "all was read"
+        gc.collect()  # as above
+        assert asyncio.run(check_kept(work, numbers)) == commits
+
+
+async def _counted(folder: Path) -> tuple[int, int]:
+    """How many trades and events a life reads at its start."""
+    ledger = await _open(folder)
+    try:
+        recorded, events = await ledger.load(), await ledger.events(limit=1_000_000)
+        return len(recorded.trades), len(events)
+    finally:
+        with contextlib.suppress(sqlite3.Error, OSError, DtmsError):
+            await ledger.close()
+
+
 def short_files(work: Path, chances: Random, number: int, commits: int = 40) -> Iterator[str]:
     """As ``io_errors``, with errors of the system: a child may not make any file longer than a random limit."""
     for _ in range(number):
