@@ -11,7 +11,7 @@ from typing import Any
 
 from simulate import runs, summary
 
-SEEDS, HOURS = 60, 24.0
+SEEDS, HOURS = 40, 24.0
 TWICE, TWICE_HOURS = 100, 1.0
 
 

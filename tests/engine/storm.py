@@ -48,7 +48,7 @@ class StormLink(CountedLink):
             judge.true = False
         if names == ["order_send"]:
             before = self.positions()
-            judge.asked.append(calls[0].kwargs)
+            judge.asks(calls[0].kwargs, before)
             answer = await super().ask(calls, deadline, urgent=urgent)
             judge.deals = self.deals()
             judge.order(calls[0].kwargs, before, self.positions(), _retcode(answer))

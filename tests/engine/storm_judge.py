@@ -153,13 +153,25 @@ class Judge:
         if deal["magic"] or deal["reason"] != EXPERT:
             return deal
         if deal["ticket"] not in self.nameless:
-            wanted = (deal["symbol"], deal["type"], DEAL)
-            like = [r for r in self.asked if (r["symbol"], r.get("type"), r["action"]) == wanted]
-            like = [
-                r for r in like if ("position" in r) == bool(deal["entry"]) and deal["volume"] <= r["volume"] + NOISE
-            ]
-            self.nameless[deal["ticket"]] = like[-1]["magic"]
+            self.nameless[deal["ticket"]] = self._asked_for(deal)
         return {**deal, "magic": self.nameless[deal["ticket"]]}
+
+    def asks(self, request: Row, positions: Mapping[int, Row]) -> None:
+        """An order leaves the service."""
+        if request["action"] == DEAL:
+            about = positions.get(request.get("position", 0))
+            self.asked.append({**request, "identifier": about["identifier"] if about is not None else None})
+
+    def _asked_for(self, deal: Row) -> int:
+        """The magic of the newest order that this can be a deal of; of two with one comment, or without, the later."""
+        closes = deal["position_id"] if deal["entry"] else None
+        like = [
+            r
+            for r in self.asked
+            if (r["symbol"], r["type"], r["identifier"]) == (deal["symbol"], deal["type"], closes)
+            and deal["volume"] <= r["volume"] + NOISE
+        ]
+        return int(max(enumerate(like), key=lambda each: (each[1]["comment"] == deal["comment"], each[0]))[1]["magic"])
 
     # What the storm tells.
 
