@@ -61,6 +61,7 @@ PROOFS: dict[str, Callable[[], str | tuple[str, Mapping[str, Any]]]] = {
     "outage": outage.prove,
     "reads": reads.prove,
     "simulation": simulations.prove,
+    "simulation-again": simulations.prove_again,
     "sudden-kills": kills.prove_sudden,
 }
 """Every proof by its name; it returns its figures in one line, or with tables that are evidence too.

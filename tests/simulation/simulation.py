@@ -129,10 +129,11 @@ class Simulation(Storm):
     # What happened, in one number.
 
     def tell(self, *what: object) -> None:
-        """Add to the trace: without the account's number, which is made from the folder's name, and real latencies."""
+        """Add to the trace: without the folder's name, the account's number, which comes of it, and real latencies."""
         with np.printoptions(override_repr=_digest):  # every number of an array, which its own repr would shorten
             told = repr(what)
-        text = _SET.sub(lambda found: str(sorted(found[1].split(", "))), _NOT_DRAWN.sub("", told))
+        drawn = _NOT_DRAWN.sub("", told.replace(str(self.folder), ""))
+        text = _SET.sub(lambda found: str(sorted(found[1].split(", "))), drawn)
         self.trace.update(text.encode())
 
     # Lives.
