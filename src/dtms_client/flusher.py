@@ -76,7 +76,7 @@ class Flusher:
 
     def watch(self, outbox: Outbox) -> None:
         """Look after this outbox from now on; starts the thread when something waits already."""
-        if outbox.mode == "off" or not outbox.target.synchronous:
+        if outbox.mode == "off" or not outbox.target.attended:
             return
         with self._lock:
             known = self._watched.setdefault(_key(outbox), _Watched(outbox))

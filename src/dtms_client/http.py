@@ -46,9 +46,14 @@ class Target:
     transport: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None
 
     @property
-    def synchronous(self) -> bool:
-        """Can a thread send here? Not through a transport that only an event loop can drive."""
-        return self.transport is None or isinstance(self.transport, httpx.BaseTransport)
+    def attended(self) -> bool:
+        """Does the background thread send here? Not through a transport that only an event loop can drive.
+
+        Nor through one that says ``in_background = False``, as `testing.FakeDtms` does.
+        """
+        if self.transport is None:
+            return True
+        return isinstance(self.transport, httpx.BaseTransport) and getattr(self.transport, "in_background", True)
 
 
 def send(target: Target, call: Call[Any], seconds: float) -> Reply:

@@ -38,6 +38,9 @@ class FakeDtms(httpx.MockTransport):
         super().__init__(self._handle)
         self.trades: dict[int, dict[str, Any]] = {}
         """Ticket -> the trade as the service would show it."""
+        self.in_background = False
+        """True: the client's background thread delivers here too, whenever it likes; else only ``flush()`` does, so
+        that a test decides when."""
         self.requests: list[httpx.Request] = []
         """Everything that arrived, oldest first."""
         self.reachable = True

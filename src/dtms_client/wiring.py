@@ -29,6 +29,8 @@ CHUNK = 500
 POLL_S = 0.25
 """Between two looks at readiness."""
 POLL_CALL_S = 2.0
+LAST_LOOK_S = 1.0
+"""Seconds that a look may take although less is left: ``timeout=0`` asks once, and a busy machine answers too."""
 _BUDGETS: dict[str, Budget] = {}
 """One retry budget per service: an outage is one outage for the whole process."""
 _ANSWERS: dict[str, Answers] = {}
@@ -152,7 +154,7 @@ class Patience:
     @property
     def call_s(self) -> float:
         """Seconds that the next look may take."""
-        return max(0.05, min(POLL_CALL_S, self._until - self._clock.monotonic()))
+        return max(LAST_LOOK_S, min(POLL_CALL_S, self._until - self._clock.monotonic()))
 
     def pause(self, found: Ready | DtmsClientError) -> float | None:
         """Seconds until the next look, None when ready. Raises the last finding when time is up, `NotDtms` at once."""

@@ -27,6 +27,7 @@ class World:
 
     def __init__(self, time: Turned, dtms: FakeDtms, folder: Path, url: str = NEAR) -> None:
         self.time = time
+        dtms.in_background = True
         self.outbox = Outbox(
             Spool(folder, time.clock()), Target(url, None, dtms), "always", named=False, clock=time.clock()
         )
@@ -231,6 +232,7 @@ def test_a_client_that_starts_delivers_what_an_earlier_program_left(
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
 def test_a_lock_that_another_thread_held_during_a_fork_does_not_block_the_child(dtms: FakeDtms) -> None:
+    dtms.in_background = True
     with FLUSHER._lock:
         child = os.fork()
         if child == 0:
@@ -240,9 +242,23 @@ def test_a_lock_that_another_thread_held_during_a_fork_does_not_block_the_child(
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_a_client_without_anything_waiting_starts_no_thread(dtms: FakeDtms) -> None:
+@pytest.mark.parametrize("waiting", [False, True])
+def test_a_thread_starts_when_something_waits_and_not_before(dtms: FakeDtms, outbox_dir: Path, waiting: bool) -> None:
+    dtms.in_background = True
+    if waiting:
+        Spool(outbox_dir).write({"ticket": 41})
     DtmsClient("http://dtms.test", transport=dtms)
+    assert (FLUSHER._thread is not None) is waiting
+
+
+def test_with_the_fake_what_is_queued_waits_for_the_tests_own_flush(dtms: FakeDtms) -> None:
+    dtms.reachable = False
+    client = DtmsClient("http://dtms.test", transport=dtms, retries=1)
+    assert client.register(1).outcome == "queued"
     assert FLUSHER._thread is None
+    dtms.reachable = True
+    assert client.flush() == 0
+    assert list(dtms.trades) == [1]
 
 
 def test_the_listener_of_a_later_client_is_heard(time: Turned, dtms: FakeDtms, tmp_path: Path) -> None:
