@@ -17,6 +17,7 @@ from damage import (
     flips_in_alerts,
     foreign_rows,
     io_errors,
+    log_ends,
     log_flips,
     read_errors,
     short_files,
@@ -47,6 +48,8 @@ def _all(folder: Path) -> Iterator[str]:
         ("rows taken out, renumbered or changed by another program", ROWS, foreign_rows),
     ):
         yield _seen(f"{number} {name}", Counter(damage(sample, work, chances, number)))
+    ends = Counter(log_ends(sample, work))
+    yield _seen(f"{ends.total()} logs of a kill that end at an earlier commit, one for each", ends)
     errors: tuple[tuple[str, int, Callable[[Path, Random, int], Iterator[str]]], ...] = (
         ("errors at calls of the database driver", DRIVER_ERRORS, io_errors),
         ("errors while a ledger is read", READ_ERRORS, read_errors),

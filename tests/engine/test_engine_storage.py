@@ -12,6 +12,7 @@ from dtms_service.domain import magic
 from dtms_service.domain.errors import StorageBusy
 from dtms_service.domain.parameters import Parameters
 from dtms_service.ledger import copies
+from dtms_service.ledger.marker import marker_of
 
 NERVOUS = Parameters(l1_score=-0.1, arm_age_s=0.0)
 
@@ -60,7 +61,7 @@ async def test_a_restored_ledger_numbers_its_orders_past_all_that_the_broker_has
     mine = [deal["magic"] for deal in await world.deals() if magic.ours(deal["magic"])]
     assert mine
     await world.close()
-    copies.restore(tmp_path / "backup.db", state / "dtms.db", state / "kept")
+    copies.restore(tmp_path / "backup.db", state / "dtms.db", state / "kept", marker_of(state / "dtms.db"))
     again = await open_world(state, parameters=NERVOUS)
     assert set(again.dtms.book.trades) == {early.trade_id}
     assert again.dtms._record.next_magic() > max(mine)

@@ -185,7 +185,7 @@ async def test_a_restored_ledger_has_a_new_instance_and_the_replaced_one_is_kept
     await ledger.close()
     path = killed / path.name
 
-    restored = copies.restore(tmp_path / "copy.db", path, killed / "dtms.db.replaced")
+    restored = copies.restore(tmp_path / "copy.db", path, killed / "dtms.db.replaced", marker_of(path))
     assert (restored.path, restored.trades) == (path, 3)
     assert copies.verify(killed / "dtms.db.replaced").trades == 4
     assert await _trades(path) == ([1, 2, 3], 999)
@@ -198,8 +198,9 @@ async def test_a_restored_ledger_has_a_new_instance_and_the_replaced_one_is_kept
 async def test_a_ledger_is_restored_where_none_has_been(tmp_path: Path, path: Path) -> None:
     copies.back_up(await _filled(path), tmp_path / "copy.db")
     (tmp_path / "fresh").mkdir()
-    copies.restore(tmp_path / "copy.db", tmp_path / "fresh" / "dtms.db", tmp_path / "fresh" / "kept")
-    assert await _trades(tmp_path / "fresh" / "dtms.db") == ([1, 2, 3], 999)
+    fresh = tmp_path / "fresh" / "dtms.db"
+    copies.restore(tmp_path / "copy.db", fresh, tmp_path / "fresh" / "kept", marker_of(fresh))
+    assert await _trades(fresh) == ([1, 2, 3], 999)
     assert not (tmp_path / "fresh" / "kept").exists()
 
 
@@ -208,9 +209,9 @@ async def test_a_source_that_is_damaged_or_the_ledger_itself_changes_nothing(tmp
     _by_hand(tmp_path / "copy.db", "DELETE FROM trades WHERE trade_id = 2")
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     with pytest.raises(StorageFailed, match="2 trades where 3"):
-        copies.restore(tmp_path / "copy.db", path, tmp_path / "kept")
+        copies.restore(tmp_path / "copy.db", path, tmp_path / "kept", marker_of(path))
     with pytest.raises(StorageFailed, match="is the ledger itself"):
-        copies.restore(path, path, tmp_path / "kept")
+        copies.restore(path, path, tmp_path / "kept", marker_of(path))
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
@@ -221,7 +222,7 @@ async def test_a_restore_that_is_cut_short_anywhere_never_leaves_what_looks_empt
     ledger = await SqlLedger.open(f"sqlite:///{path}", draw=lambda _: INSTANCE)
     await ledger.commit(Batch((an_event(4),), (a_trade(4),)))
     outcomes = []
-    for step in range(1, 6):
+    for step in range(1, 7):
         work = tmp_path / f"work{step}"
         shutil.copytree(tmp_path, work, ignore=shutil.ignore_patterns("*-shm", "work*"))
         left = [step]
@@ -236,12 +237,13 @@ async def test_a_restore_that_is_cut_short_anywhere_never_leaves_what_looks_empt
             for name in ("rename", "replace"):
                 plain = getattr(Path, name)
                 patch.setattr(Path, name, lambda self, target, plain=plain: cut(self, target, plain))
+            patch.setattr(copies, "remove", lambda target: cut(target, target, lambda self, _: self.unlink()))
             with contextlib.suppress(KeyboardInterrupt):
-                copies.restore(work / "copy.db", work / path.name, work / "kept")
+                copies.restore(work / "copy.db", work / path.name, work / "kept", marker_of(work / path.name))
         try:
             outcomes.append((await _trades(work / path.name))[0])
         except StorageFailed as refused:
             outcomes.append(refused.detail.rpartition("Restore a backup")[1])
     await ledger.close()
-    # before the log was moved, between log and file, after both, and done
-    assert outcomes == [[1, 2, 3, 4], "Restore a backup", "Restore a backup", [1, 2, 3], [1, 2, 3]]
+    # before the log was moved, between log and file, after both, with the old marker, and done
+    assert outcomes == [[1, 2, 3, 4], *["Restore a backup"] * 3, [1, 2, 3], [1, 2, 3]]

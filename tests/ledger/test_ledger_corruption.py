@@ -49,6 +49,13 @@ def test_damage_is_seen_or_means_nothing(
     assert not (all_seen and verdicts[Verdict.HARMLESS]), verdicts
 
 
+def test_a_log_that_ends_at_an_earlier_commit_is_seen_whichever_it_is(sample: Sample, tmp_path: Path) -> None:
+    """The earliest ends leave tables and nothing in them, as a first start that was cut short does."""
+    verdicts = Counter(damage.log_ends(sample, tmp_path / "work"))
+    assert verdicts.keys() == {Verdict.AT_START}, verdicts
+    assert verdicts.total() > 90
+
+
 def test_an_error_of_the_disk_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     words = Counter(damage.io_errors(tmp_path / "work", Random(21), 10, commits=2))
     assert len(words) >= 2, words
@@ -94,6 +101,12 @@ def _fact_changed(folder: Path) -> None:
 
 def _log_cut(folder: Path) -> None:
     damage.cut(folder / f"{FILE}-wal", 400_000)
+
+
+def _log_of_tables(folder: Path) -> None:
+    """What is left are the tables, made by the first transaction of all."""
+    log = folder / f"{FILE}-wal"
+    damage.cut(log, next(damage.commits_of(log.read_bytes())))
 
 
 def _file_gone(folder: Path) -> None:
@@ -147,7 +160,8 @@ OFF: dict[str, tuple[list[tuple[Any, str, Any]], Spoil, bool, Verdict]] = {
         Verdict.UNSEEN,
     ),
     "the marker's last commit": ([(database, "_check_place", _nothing)], _log_cut, True, Verdict.EMPTY),
-    "the marker of a missing file": ([(database, "_check_unused", _nothing)], _file_gone, False, Verdict.EMPTY),
+    "the marker of a missing file": ([(database, "read", _nothing)], _file_gone, False, Verdict.EMPTY),
+    "the marker of a log without a commit": ([(database, "read", _nothing)], _log_of_tables, True, Verdict.EMPTY),
     "the look for a log without its file": (
         [(database, "_check_unused", _nothing)],
         _log_of_nothing,

@@ -17,7 +17,8 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from dtms_service.domain.errors import StorageBusy, StorageFailed
 from dtms_service.domain.record import Batch
-from dtms_service.ledger import database, migrations
+from dtms_service.ledger import copies, database, migrations
+from dtms_service.ledger.marker import marker_of
 from dtms_service.ledger.store import SqlLedger
 from dtms_service.ledger.tables import METADATA, TRADES, upsert
 
@@ -97,7 +98,11 @@ async def test_an_older_database_is_copied_and_then_brought_up_to_date(url: str,
 async def test_a_restored_copy_gets_an_instance_of_its_own(url: str, next_step: Path) -> None:
     path = await _filled(url)
     database.close(database.connect(path, _never, str(next_step)))
-    path.with_name(path.name + ".before-next.bak").replace(path)
+    before = path.with_name(path.name + ".before-next.bak")
+    shutil.copy(before, path)
+    with pytest.raises(StorageFailed, match="it is a copy, or its log is damaged: 1 commits were made here"):
+        await SqlLedger.open(url, draw=_never)
+    copies.restore(before, path, path.with_name("kept"), marker_of(path))
     restored = await SqlLedger.open(url, draw=lambda _: INSTANCE + 1)
     recorded = await restored.load()
     await restored.close()

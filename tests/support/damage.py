@@ -38,6 +38,8 @@ INSTANCE = 417
 FILE = "dtms.db"
 TABLES = {"trades": "trade_id", "intents": "magic", "events": "sequence", "alerts": "alert_id", "meta": "name"}
 TRADES, INTENTS = 24, 30
+_LOG_HEAD = 32
+"""Bytes before the first frame of a log, https://www.sqlite.org/fileformat2.html#walformat."""
 _OWN = {"seal", "lineage", "instance"}
 
 
@@ -276,6 +278,22 @@ def log_flips(sample: Sample, work: Path, chances: Random, number: int) -> Itera
     for _ in range(number):
         bit = chances.randrange(size * 8)
         yield sample.judge(work, lambda folder, bit=bit: flip(folder / log, bit), killed=True)  # type: ignore[misc]
+
+
+def commits_of(log: bytes) -> Iterator[int]:
+    """Where each commit ends: its last frame says how many pages the database has from then on, others say 0."""
+    frame = 24 + 4096
+    for at in range(_LOG_HEAD, len(log), frame):
+        if log[at + 4 : at + 8] != bytes(4):
+            yield at + frame
+
+
+def log_ends(sample: Sample, work: Path) -> Iterator[Verdict]:
+    """The log that a kill left behind, cut after each of its commits but the last, and after none of them."""
+    log = FILE + "-wal"
+    ends = list(commits_of((sample.killed / log).read_bytes()))
+    for length in (_LOG_HEAD, *ends[:-1]):
+        yield sample.judge(work, lambda folder, length=length: cut(folder / log, length), killed=True)  # type: ignore[misc]
 
 
 def truncations(sample: Sample, work: Path, chances: Random, number: int) -> Iterator[Verdict]:

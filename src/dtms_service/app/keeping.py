@@ -51,7 +51,7 @@ def restore(settings: Settings, source: Path) -> tuple[Verified, Path | None]:
     with _ended("another backup"), state_lock(settings), ledger_lock(settings) or contextlib.nullcontext():
         path = database.path_of(settings.ledger.url)
         kept = path.with_name(f"{path.name}.replaced-{_stamp()}")
-        restored = copies.restore(source.absolute(), path, kept)
+        restored = copies.restore(source.absolute(), path, kept, marker(settings))
         return restored, kept if kept.exists() else None
 
 

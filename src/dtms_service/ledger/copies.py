@@ -11,7 +11,7 @@ from pathlib import Path
 from dtms_service.domain.errors import StorageFailed
 from dtms_service.domain.states import TradeState
 from dtms_service.ledger import codec, database
-from dtms_service.ledger.marker import durable, read, sync_folder
+from dtms_service.ledger.marker import durable, read, remove, sync_folder
 from dtms_service.ledger.seal import name_of, rows_in
 from dtms_service.ledger.tables import ALERTS, EVENTS, INTENTS, META, TRADES
 
@@ -96,12 +96,13 @@ def back_up(path: Path, target: Path) -> Verified:
     return replace(verified, path=target)
 
 
-def restore(source: Path, path: Path, kept: Path) -> Verified:
+def restore(source: Path, path: Path, kept: Path, marker: Path) -> Verified:
     """Put a copy of the ledger ``source`` in the place of ``path``; what was there is kept as ``kept``.
 
-    Nobody may have ``path`` open. The next start gives the restored ledger an instance and a marker of its own (R20).
-    Cut short at any moment, either the old ledger is there, or none, and then no start takes that for an empty one.
-    Raises `StorageFailed` with nothing changed when the source is not sound.
+    Nobody may have ``path`` open. The next start gives the restored ledger an instance and a ``marker`` of its own
+    (R20). Cut short at any moment, either the old ledger is there, or the old marker beside none or the new one, and
+    no start takes that for what was used here. Raises `StorageFailed` with nothing changed when the source is not
+    sound.
     """
     with _told(path):
         if path.exists() and source.exists() and source.samefile(path):
@@ -117,6 +118,7 @@ def restore(source: Path, path: Path, kept: Path) -> Verified:
                     old.rename(kept.with_name(kept.name + suffix))
             path.with_name(path.name + "-shm").unlink(missing_ok=True)
             sync_folder(path.parent)
+        remove(marker)
     return replace(verified, path=path)
 
 

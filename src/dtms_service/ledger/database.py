@@ -7,7 +7,7 @@ import errno
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from alembic import command
 from alembic.config import Config
@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from dtms_service import private
 from dtms_service.domain.errors import DtmsError, StorageBusy, StorageFailed
 from dtms_service.ledger.codec import INSTANCE, LINEAGE, SEAL
-from dtms_service.ledger.marker import Mark, create, durable, marker_of, read, remove
+from dtms_service.ledger.marker import Mark, create, durable, marker_of, read
 from dtms_service.ledger.seal import Seal, check, facts_in, seal_of, set_facts
 
 SCRIPTS = "dtms_service.ledger:migrations"
@@ -110,8 +110,8 @@ def look(
             )
         facts = facts_in(raw)
         seal = check(raw, whole=whole) if SEAL in facts or current == newest else None
-        if place is not None and INSTANCE in facts:
-            _check_place(path, *place, facts.get(LINEAGE), seal)
+        if place is not None:
+            _check_place(path, *place, facts, seal)
     return seal
 
 
@@ -220,11 +220,20 @@ def _check_unused(path: Path, marker: Path, used: Mark | None) -> None:
         _fail(path, f"it is missing or empty, but its log {log.name} is there; restore a backup")
 
 
-def _check_place(path: Path, marker: Path, used: Mark | None, lineage: str | None, seal: Seal | None) -> None:
-    """The database must be the one that was used here, and have every commit it is known to have had."""
+def _check_place(path: Path, marker: Path, used: Mark | None, facts: dict[str, Any], seal: Seal | None) -> None:
+    """The database must be the one that was used here, and have every commit it is known to have had.
+
+    One without an instance is never it, however little its log has left: to restore a copy takes the marker away.
+    """
     if used is None:
         return
-    if lineage != used.lineage:
+    if INSTANCE not in facts:
+        _fail(
+            path,
+            f"it is a copy, or its log is damaged: {used.commits} commits were made here, and it has none of them. "
+            f"{_remedy(marker)}",
+        )
+    if facts.get(LINEAGE) != used.lineage:
         _fail(path, f"it is another ledger than the one that was used here. {_remedy(marker)}")
     if seal is not None and seal.commits < used.commits:
         _fail(
@@ -267,16 +276,14 @@ def _migrate(path: Path, connection: Connection, scripts: str) -> None:
 
 def _identify(connection: Connection, draw: Callable[[int], int], marker: Path, used: Mark | None) -> None:
     """A new, copied or restored database gets an instance and a lineage of its own, and a marker (R20)."""
+    if used is not None:
+        return  # it is the one that was used here: `_check_place`
     raw = raw_of(connection)
     with connection.begin():
-        facts = facts_in(raw)
-        if used is not None and INSTANCE in facts:
-            return
-        remove(marker)  # before the commit: with none, a start that is cut short here is simply made again
         lineage = f"{draw(2**48):012x}"
         set_facts(raw, {INSTANCE: str(draw(1000)), LINEAGE: lineage})
         commits = seal_of(facts_in(raw)).commits
-    create(marker, Mark(lineage, commits))
+    create(marker, Mark(lineage, commits))  # a start that is cut short before this is simply made again
 
 
 def _revision(path: Path, raw: sqlite3.Connection) -> str | None:
