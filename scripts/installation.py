@@ -47,42 +47,51 @@ def check(options: Sequence[str]) -> int:
     """Install everything for testing and run every gate; stops at the first that fails and returns its code."""
     if not installed("test", TEST):
         return 1
+    mypy, pytest = [str(PYTHON), "-m", "mypy"], [str(PYTHON), "-m", "pytest", *options]
+    # what runs on Windows only is read by nobody else on the machines of this project
+    windows = [*mypy, "--platform", "win32", "--cache-dir", ".mypy_cache/win32"]
+    # those that start services mostly wait; of their files only, because to collect all tests takes 15 s
+    services = [*pytest, "-m", "process", "-p", "no:cacheprovider", *starting_services()]
     gates = [
-        ("format", [str(PYTHON), "-m", "ruff", "format", "--check", "."]),
-        ("lint", [str(PYTHON), "-m", "ruff", "check", "."]),
-        ("types", [str(PYTHON), "-m", "mypy"]),
-        # what runs on Windows only is read by nobody else on the machines of this project: 10 s cold, 0.3 s after
-        ("types on Windows", [str(PYTHON), "-m", "mypy", "--platform", "win32", "--cache-dir", ".mypy_cache/win32"]),
-        ("import rules", [str(BIN / f"lint-imports{SUFFIX}")]),
-        ("tests", [str(PYTHON), "-m", "pytest", *options]),
+        ("format", [[str(PYTHON), "-m", "ruff", "format", "--check", "."]]),
+        ("lint", [[str(PYTHON), "-m", "ruff", "check", "."]]),
+        ("types", [mypy, windows]),
+        ("import rules", [[str(BIN / f"lint-imports{SUFFIX}")]]),
+        ("tests", [pytest] if options else [[*pytest, "-m", "not process"], services]),
     ]
     begun = time.monotonic()
-    for name, command in gates:
-        say(f"{name}: {' '.join([Path(command[0]).name, *command[1:]])}")
+    for name, lanes in gates:
+        for command in lanes:
+            say(f"{name}: {' '.join([Path(command[0]).name, *command[1:]])}")
         gate_begun = time.monotonic()
-        code = run(command, cwd=ROOT) if name != "tests" or options else in_two_lanes(command)
+        code = run(lanes[0], cwd=ROOT) if len(lanes) == 1 else in_two_lanes(*lanes)
         if code != 0:
-            say(f"FAILED: {name} (exit code {code}). Repeat it alone with: {subprocess.list2cmdline(command)}")
+            again = ", or ".join(subprocess.list2cmdline(command) for command in lanes)
+            say(f"FAILED: {name} (exit code {code}). Repeat it alone with: {again}")
             return code
         say(f"{name} passed in {time.monotonic() - gate_begun:.1f} s")
     say(f"all {len(gates)} gates passed in {time.monotonic() - begun:.1f} s")
     return 0
 
 
-def in_two_lanes(command: Sequence[str]) -> int:
-    """All tests, those that start services beside the others: they mostly wait. Their output comes at the end."""
+def in_two_lanes(command: Sequence[str], beside: Sequence[str]) -> int:
+    """Run both at once; what the second prints comes at the end. The exit code of one that failed, else 0."""
     with tempfile.TemporaryFile() as told:
-        services = subprocess.Popen(
-            [*command, "-m", "process", "-p", "no:cacheprovider"], cwd=ROOT, stdout=told, stderr=subprocess.STDOUT
-        )
+        other = subprocess.Popen(beside, cwd=ROOT, stdout=told, stderr=subprocess.STDOUT)
         try:
-            code = run([*command, "-m", "not process"], cwd=ROOT)
-            return services.wait() or code
+            code = run(command, cwd=ROOT)
+            return other.wait() or code
         finally:
-            services.kill()
+            other.kill()
             told.seek(0)
             sys.stdout.buffer.write(told.read())
             sys.stdout.flush()
+
+
+def starting_services() -> list[str]:
+    """The files with tests of the mark ``process``."""
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    return [str(file.relative_to(ROOT)) for file in files if "mark.process" in file.read_text(encoding="utf-8")]
 
 
 def installed(profile: str, wanted: Sequence[str]) -> bool:

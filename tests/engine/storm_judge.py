@@ -81,7 +81,7 @@ class Going:
 
     def main(self, positions: Mapping[int, Row]) -> Row | None:
         """The trade's position among these."""
-        return next((p for p in positions.values() if p["identifier"] == self.trade.identifier), None)
+        return main_of(self.trade, positions)
 
     def own(self, positions: Mapping[int, Row]) -> list[Row]:
         """Those that DTMS opened for the trade."""
@@ -94,8 +94,18 @@ class Going:
         return float(self.trade.sign * (volume + sum(sign(p) * p["volume"] for p in self.own(positions))))
 
 
+def main_of(trade: Trade, positions: Mapping[int, Row]) -> Row | None:
+    """The position of ``trade``; its ticket is its identifier as long as the broker has not changed it."""
+    same = positions.get(trade.identifier)
+    if same is not None and same["identifier"] == trade.identifier:
+        return same
+    return next((p for p in positions.values() if p["identifier"] == trade.identifier), None)
+
+
 def own_of(trade: Trade, positions: Mapping[int, Row]) -> list[Row]:
     """Positions at the broker that DTMS opened for ``trade``."""
+    if not trade.hedge_magics and trade.hedge is None:
+        return []
     linked = trade.hedge.identifier if trade.hedge is not None else None
     return [p for p in positions.values() if p["magic"] in trade.hedge_magics or p["identifier"] == linked]
 
@@ -270,7 +280,7 @@ class Judge:
 
     def main(self, trade: Trade) -> Row | None:
         """The trade's position at the broker."""
-        return next((p for p in self.positions.values() if p["identifier"] == trade.identifier), None)
+        return main_of(trade, self.positions)
 
     def open_intents(self, trade: Trade) -> list[Intent]:
         """Orders of the trade without an outcome."""

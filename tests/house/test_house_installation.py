@@ -111,27 +111,30 @@ def test_the_check_runs_every_gate_in_order_and_serving_needs_no_second_installa
     assert result.returncode == 0
     assert installs(checkout.calls)[-1].endswith("-e .[server] --group test")
     gates = [call for call in checkout.calls if "pip" not in call]
-    assert gates == [
-        "-m ruff format --check .",
-        "-m ruff check .",
-        "-m mypy",
-        "-m mypy --platform win32 --cache-dir .mypy_cache/win32",
-        "",
-        "-m pytest -k one",
-    ]
+    assert gates[:2] == ["-m ruff format --check .", "-m ruff check ."]
+    assert sorted(gates[2:4]) == ["-m mypy", "-m mypy --platform win32 --cache-dir .mypy_cache/win32"]
+    assert gates[4:] == ["", "-m pytest -k one"]
     checkout.run("serve.py")
     assert checkout.calls == ["-m dtms_service serve"]
 
 
 def test_without_options_the_tests_run_in_two_lanes_and_each_can_fail_the_check(checkout: Checkout) -> None:
+    (checkout.root / "tests" / "some").mkdir(parents=True)
+    (checkout.root / "tests" / "some" / "test_one.py").write_text("pytestmark = pytest.mark.process\n")
+    (checkout.root / "tests" / "some" / "test_two.py").write_text("")
     assert checkout.run("test.py").returncode == 0
     lanes = [call for call in checkout.calls if "pytest" in call]
-    assert sorted(lanes) == ["-m pytest -m not process", "-m pytest -m process -p no:cacheprovider"]
-    for lane in ("pytest -m not process", "pytest -m process"):
+    file = str(Path("tests", "some", "test_one.py"))
+    assert sorted(lanes) == ["-m pytest -m not process", f"-m pytest -m process -p no:cacheprovider {file}"]
+    for lane, gate in (
+        ("pytest -m not process", "tests"),
+        ("pytest -m process", "tests"),
+        ("win32", "types"),
+    ):
         checkout.python(fails=lane)
         failed = checkout.run("test.py")
         assert failed.returncode == 9, lane
-        assert "FAILED: tests (exit code 9)" in failed.stderr
+        assert f"FAILED: {gate} (exit code 9)" in failed.stderr
 
 
 def test_the_check_stops_at_the_first_gate_that_fails_and_says_which(checkout: Checkout) -> None:

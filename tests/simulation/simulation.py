@@ -70,7 +70,8 @@ HAPPENINGS: Mapping[str, int] = {
 }
 """What may happen between two steps of the market, and how often in a hundred."""
 JUMPS_S = (-86_400.0, -3_600.0, -61.0, -5.0, 5.0, 61.0, 3_600.0, 86_400.0)
-_NOT_DRAWN = re.compile(r"(?<=login': )\d+|(?<=login=)\d+|\d+(?=@DTMS-Simulated)|(?<=latency_ms': )[0-9.]+")
+_NOT_DRAWN = re.compile(r"(login': |login=|latency_ms': )[0-9.]+")
+_ACCOUNT = re.compile(r"\d+(?=@DTMS-Simulated)")
 MEMORY = Path("/dev/shm")  # noqa: S108 -- where there is one, a disk need not be waited for; nothing dies with the machine
 _SET = re.compile(r"frozenset\(\{([^}]*)\}\)")
 
@@ -132,7 +133,9 @@ class Simulation(Storm):
         """Add to the trace: without the folder's name, the account's number, which comes of it, and real latencies."""
         with np.printoptions(override_repr=_digest):  # every number of an array, which its own repr would shorten
             told = repr(what)
-        drawn = _NOT_DRAWN.sub("", told.replace(str(self.folder), ""))
+        drawn = _NOT_DRAWN.sub(r"\1", told.replace(str(self.folder), ""))
+        if "@DTMS-Simulated" in drawn:  # looked for first: a search for digits is a tenth of a run
+            drawn = _ACCOUNT.sub("", drawn)
         text = _SET.sub(lambda found: str(sorted(found[1].split(", "))), drawn)
         self.trace.update(text.encode())
 

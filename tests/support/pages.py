@@ -44,7 +44,7 @@ def run(page: Path, folder: Path, environment: Mapping[str, str] | None = None) 
     here = {"8001": port, "$PWD": str(folder), "dtms.log": str(folder / "dtms.log")}
     here |= {".venv/bin/": f"{Path(sys.executable).parent}/", "python scripts": f"{sys.executable} scripts"}
     commands = steps(page.read_text(encoding="utf-8"))
-    script = [f'trap "kill $(cat {folder}/state/dtms.lock) 2> /dev/null" EXIT', "set +m"]
+    script = [f"trap 'kill $(cat {folder}/state/dtms.lock) 2> /dev/null; wait' EXIT", "set +m"]
     for number, step in enumerate(commands):
         command = step.command
         for written, real in here.items():
