@@ -96,7 +96,7 @@ class Going:
 
 def main_of(trade: Trade, positions: Mapping[int, Row]) -> Row | None:
     """The position of ``trade``; its ticket is its identifier as long as the broker has not changed it."""
-    same = positions.get(trade.identifier)
+    same = positions.get(trade.identifier or 0)
     if same is not None and same["identifier"] == trade.identifier:
         return same
     return next((p for p in positions.values() if p["identifier"] == trade.identifier), None)
