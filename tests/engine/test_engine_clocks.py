@@ -25,7 +25,7 @@ async def test_no_timer_ends_early_and_no_cycle_is_missed_while_clocks_jump(tmp_
 
 
 async def test_timers_on_the_machines_wall_clock_are_found(tmp_path: Path) -> None:
-    forward = Setting(seed=1, begins=MONDAY, jumps=40, steps_s=(31.0, 61.0))
+    forward = Setting(seed=1, begins=MONDAY, jumps=26, steps_s=(31.0, 61.0))
     timers, _ = await run(tmp_path, forward, WallClock)
     assert {words.partition(" after ")[0] for words in timers.early} >= {"pending", "settle window"}
 

@@ -15,7 +15,7 @@ from dtms_service.domain.outcome import Unknown
 from dtms_service.terminal import gateway, requests
 from dtms_service.terminal.gateway import Gateway
 
-EVERYDAY = 150
+EVERYDAY = 100
 NO_WINDOW = replace(NERVOUS, settle_market_s=0.0, settle_reads=1)
 
 
