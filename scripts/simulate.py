@@ -12,6 +12,7 @@ import argparse
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ def one(seed: int, *, hours: float) -> Ended:
         return Ended(seed, simulate(seed, hours=hours))
     except AssertionError as violation:
         return Ended(seed, None, str(violation))
+    except Exception:  # noqa: BLE001 -- whatever ends a run, its seed is told and the others go on
+        return Ended(seed, None, traceback.format_exc())
 
 
 def runs(first: int, seeds: int, hours: float, jobs: int) -> Iterator[Ended]:
