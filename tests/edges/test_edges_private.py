@@ -14,6 +14,7 @@ from dtms_client.spool import REJECTED, Spool, entries
 from dtms_service import logs, private
 from dtms_service.app import ingest
 from dtms_service.ledger import copies
+from dtms_service.ledger.marker import marker_of
 from dtms_service.ledger.reserve import Reserve
 from dtms_service.ledger.store import SqlLedger
 from dtms_service.lock import Lock, is_held
@@ -61,7 +62,7 @@ async def ledger_in(folder: Path) -> SqlLedger:
 async def test_in_a_folder_that_all_may_read_files_are_for_the_owner_alone(tmp_path: Path) -> None:
     fill(tmp_path)
     ledger = await ledger_in(tmp_path)
-    copies.back_up(tmp_path / "dtms.db", tmp_path / "copy.db")
+    copies.back_up(tmp_path / "dtms.db", tmp_path / "copy.db", marker_of(tmp_path / "dtms.db"))
     names = {path.name for path in tmp_path.rglob("*")}
     assert {"dtms.db", "dtms.db-wal", "dtms.db.used", "dtms.db.reserve", "copy.db", "dtms.log", "account.db"} <= names
     assert open_to_others(tmp_path) == set()

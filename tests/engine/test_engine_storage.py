@@ -51,7 +51,7 @@ async def test_a_restored_ledger_numbers_its_orders_past_all_that_the_broker_has
     world = await open_world(state, parameters=NERVOUS)
     (early,) = await world.protect(1)
     await world.close()
-    copies.back_up(state / "dtms.db", tmp_path / "backup.db")
+    copies.back_up(state / "dtms.db", tmp_path / "backup.db", marker_of(state / "dtms.db"))
     world = await open_world(state, parameters=NERVOUS)
     await world.protect(1, side="SELL")
     for _ in range(200):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -18,8 +19,8 @@ from dtms_service.ledger.marker import marker_of
 from dtms_service.ledger.store import SqlLedger
 
 
-async def _filled(path: Path, trades: int = 3) -> Path:
-    ledger = await SqlLedger.open(f"sqlite:///{path}", draw=lambda _: INSTANCE)
+async def _filled(path: Path, trades: int = 3, marker: Path | None = None) -> Path:
+    ledger = await SqlLedger.open(f"sqlite:///{path}", draw=lambda _: INSTANCE, marker=marker)
     for number in range(1, trades + 1):
         await ledger.commit(Batch((an_event(number),), (a_trade(number),), (an_intent(number, trade_id=number),)))
     await ledger.close()
@@ -32,6 +33,11 @@ async def _trades(path: Path, draw: Callable[[int], int] = lambda n: n - 1) -> t
     recorded = await ledger.load()
     await ledger.close()
     return [trade.trade_id for trade in recorded.trades], recorded.instance
+
+
+def _copied(raw: sqlite3.Connection, target: Path) -> Path:
+    database.copy_into(raw, target)
+    return target
 
 
 def _by_hand(path: Path, statement: str) -> None:
@@ -59,7 +65,7 @@ async def test_a_copy_taken_while_commits_are_made_is_one_moment_of_the_ledger(t
     writing = asyncio.ensure_future(keep_writing())
     for turn in range(4):
         await asyncio.sleep(0.05)
-        copied = await asyncio.to_thread(copies.back_up, path, tmp_path / f"{turn}.db")
+        copied = await asyncio.to_thread(copies.back_up, path, tmp_path / f"{turn}.db", marker_of(path))
         assert copied.trades == copied.events == copied.commits > 0
     stop.set()
     assert await writing >= copied.trades
@@ -74,11 +80,11 @@ async def test_a_copy_of_what_a_kill_left_has_the_commits_of_its_log(tmp_path: P
     shutil.copytree(tmp_path, killed, ignore=shutil.ignore_patterns("*-shm", "killed"))
     await ledger.close()
     assert (killed / path.name).stat().st_size < path.stat().st_size
-    assert copies.back_up(killed / path.name, tmp_path / "copy.db").trades == 1
+    assert copies.back_up(killed / path.name, tmp_path / "copy.db", marker_of(killed / path.name)).trades == 1
 
 
 async def test_a_copy_is_a_ledger_without_an_instance(tmp_path: Path, path: Path) -> None:
-    copies.back_up(await _filled(path), tmp_path / "copy.db")
+    copies.back_up(await _filled(path), tmp_path / "copy.db", marker_of(path))
     with contextlib.closing(sqlite3.connect(tmp_path / "copy.db")) as plain:
         assert [name for (name,) in plain.execute("SELECT name FROM meta")] == ["seal"]
     assert await _trades(tmp_path / "copy.db") == ([1, 2, 3], 999)
@@ -90,14 +96,14 @@ async def test_a_target_that_exists_is_not_touched(tmp_path: Path, path: Path) -
         target.touch()
         before = target.read_bytes()
         with pytest.raises(StorageFailed, match="exists already"):
-            copies.back_up(path, target)
+            copies.back_up(path, target, marker_of(path))
         assert target.read_bytes() == before
 
 
 async def test_a_damaged_ledger_is_not_copied(tmp_path: Path, path: Path) -> None:
     _by_hand(await _filled(path), "UPDATE events SET body = '{}' WHERE sequence = 2")
     with pytest.raises(StorageFailed, match=r"event 2 .*damaged"):
-        copies.back_up(path, tmp_path / "copy.db")
+        copies.back_up(path, tmp_path / "copy.db", marker_of(path))
     assert sorted(file.name for file in tmp_path.iterdir()) == [path.name, f"{path.name}.used"]
 
 
@@ -113,7 +119,7 @@ async def test_a_copy_that_comes_out_wrong_does_not_get_its_name(
 
     monkeypatch.setattr(database, "copy_into", wrong)
     with pytest.raises(StorageFailed, match="0 intents where 3"):
-        copies.back_up(path, tmp_path / "copy.db")
+        copies.back_up(path, tmp_path / "copy.db", marker_of(path))
     assert not list(tmp_path.glob("copy.db*"))
 
 
@@ -171,13 +177,13 @@ def test_what_is_no_file_is_said_to_be_none(tmp_path: Path, missing: str) -> Non
     with pytest.raises(StorageFailed, match="is no file"):
         copies.verify(tmp_path / missing)
     with pytest.raises(StorageFailed, match="is no file"):
-        copies.back_up(tmp_path / missing, tmp_path / "copy.db")
+        copies.back_up(tmp_path / missing, tmp_path / "copy.db", tmp_path / "used")
 
 
 async def test_a_restored_ledger_has_a_new_instance_and_the_replaced_one_is_kept_with_its_log(
     tmp_path: Path, path: Path
 ) -> None:
-    copies.back_up(await _filled(path), tmp_path / "copy.db")
+    copies.back_up(await _filled(path), tmp_path / "copy.db", marker_of(path))
     ledger = await SqlLedger.open(f"sqlite:///{path}", draw=lambda _: INSTANCE)
     await ledger.commit(Batch((an_event(4),), (a_trade(4),)))
     killed = tmp_path / "killed"
@@ -196,7 +202,7 @@ async def test_a_restored_ledger_has_a_new_instance_and_the_replaced_one_is_kept
 
 
 async def test_a_ledger_is_restored_where_none_has_been(tmp_path: Path, path: Path) -> None:
-    copies.back_up(await _filled(path), tmp_path / "copy.db")
+    copies.back_up(await _filled(path), tmp_path / "copy.db", marker_of(path))
     (tmp_path / "fresh").mkdir()
     fresh = tmp_path / "fresh" / "dtms.db"
     copies.restore(tmp_path / "copy.db", fresh, tmp_path / "fresh" / "kept", marker_of(fresh))
@@ -205,7 +211,7 @@ async def test_a_ledger_is_restored_where_none_has_been(tmp_path: Path, path: Pa
 
 
 async def test_a_source_that_is_damaged_or_the_ledger_itself_changes_nothing(tmp_path: Path, path: Path) -> None:
-    copies.back_up(await _filled(path), tmp_path / "copy.db")
+    copies.back_up(await _filled(path), tmp_path / "copy.db", marker_of(path))
     _by_hand(tmp_path / "copy.db", "DELETE FROM trades WHERE trade_id = 2")
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     with pytest.raises(StorageFailed, match="2 trades where 3"):
@@ -218,7 +224,7 @@ async def test_a_source_that_is_damaged_or_the_ledger_itself_changes_nothing(tmp
 async def test_a_restore_that_is_cut_short_anywhere_never_leaves_what_looks_empty_or_mixed(
     tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copies.back_up(await _filled(path), tmp_path / "copy.db")
+    copies.back_up(await _filled(path), tmp_path / "copy.db", marker_of(path))
     ledger = await SqlLedger.open(f"sqlite:///{path}", draw=lambda _: INSTANCE)
     await ledger.commit(Batch((an_event(4),), (a_trade(4),)))
     outcomes = []
@@ -237,7 +243,6 @@ async def test_a_restore_that_is_cut_short_anywhere_never_leaves_what_looks_empt
             for name in ("rename", "replace"):
                 plain = getattr(Path, name)
                 patch.setattr(Path, name, lambda self, target, plain=plain: cut(self, target, plain))
-            patch.setattr(copies, "remove", lambda target: cut(target, target, lambda self, _: self.unlink()))
             with contextlib.suppress(KeyboardInterrupt):
                 copies.restore(work / "copy.db", work / path.name, work / "kept", marker_of(work / path.name))
         try:
@@ -245,5 +250,110 @@ async def test_a_restore_that_is_cut_short_anywhere_never_leaves_what_looks_empt
         except StorageFailed as refused:
             outcomes.append(refused.detail.rpartition("Restore a backup")[1])
     await ledger.close()
-    # before the log was moved, between log and file, after both, with the old marker, and done
+    # before the file was moved, between file and log, before the marker, before the copy has its name, and done
     assert outcomes == [[1, 2, 3, 4], *["Restore a backup"] * 3, [1, 2, 3], [1, 2, 3]]
+
+
+async def test_until_a_restored_ledger_is_started_a_missing_one_is_still_missed(tmp_path: Path, path: Path) -> None:
+    copies.back_up(await _filled(path), tmp_path / "copy.db", marker_of(path))
+    copies.restore(tmp_path / "copy.db", path, tmp_path / "kept", marker_of(path))
+    restored = path.read_bytes()
+    for gone in (path.unlink, lambda: path.write_bytes(b"")):
+        gone()
+        with pytest.raises(StorageFailed, match="a ledger of 3 commits was used here"):
+            await SqlLedger.open(f"sqlite:///{path}", draw=lambda _: 1 // 0)
+    path.unlink()
+    await _filled(path, 2, marker=tmp_path / "elsewhere")
+    with pytest.raises(StorageFailed, match="another ledger than the one that was restored"):
+        await SqlLedger.open(f"sqlite:///{path}", draw=lambda _: 1 // 0)
+    path.write_bytes(restored)
+    assert await _trades(path) == ([1, 2, 3], 999)
+
+
+async def test_a_restore_replaces_nothing_that_an_earlier_one_kept(tmp_path: Path, path: Path) -> None:
+    copies.back_up(await _filled(path), tmp_path / "copy.db", marker_of(path))
+    (tmp_path / "kept").write_text("an earlier ledger")
+    with pytest.raises(StorageFailed, match="kept exists already"):
+        copies.restore(tmp_path / "copy.db", path, tmp_path / "kept", marker_of(path))
+    assert (tmp_path / "kept").read_text() == "an earlier ledger"
+    assert copies.verify(path, marker_of(path)).trades == 3
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("INSERT INTO meta VALUES ('account', '666@Other')", "facts are not those"),
+        ("DELETE FROM trades WHERE trade_id = 3", "2 trades where 3 were committed"),
+    ],
+)
+async def test_what_is_damaged_does_not_become_sound_by_being_copied(
+    tmp_path: Path, path: Path, statement: str, words: str
+) -> None:
+    _by_hand(await _filled(path), statement)
+    with pytest.raises(StorageFailed, match=words):
+        copies.back_up(path, tmp_path / "copy.db", marker_of(path))
+    past = tmp_path / "past the look.db"
+    with contextlib.closing(sqlite3.connect(path)) as raw, pytest.raises(StorageFailed, match=words):
+        copies.verify(_copied(raw, past))
+
+
+async def test_a_ledger_that_lacks_commits_is_not_copied(tmp_path: Path, path: Path) -> None:
+    await _filled(path)
+    killed = tmp_path / "killed"
+    ledger = await SqlLedger.open(f"sqlite:///{path}", draw=lambda _: INSTANCE)
+    await ledger.commit(Batch((an_event(4),), (a_trade(4),)))
+    shutil.copytree(tmp_path, killed, ignore=shutil.ignore_patterns("*-shm", "killed"))
+    await ledger.close()
+    path = killed / path.name
+    path.with_name(path.name + "-wal").unlink()
+    with pytest.raises(StorageFailed, match="ends at commit 3, but 4 were made"):
+        copies.back_up(path, tmp_path / "copy.db", marker_of(path))
+    assert not (tmp_path / "copy.db").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+async def test_a_link_to_a_killed_ledger_is_read_with_its_log(tmp_path: Path, path: Path) -> None:
+    ledger = await SqlLedger.open(f"sqlite:///{path}", draw=lambda _: INSTANCE)
+    await ledger.commit(Batch((an_event(),), (a_trade(),)))
+    killed = tmp_path / "killed"
+    shutil.copytree(tmp_path, killed, ignore=shutil.ignore_patterns("*-shm", "killed"))
+    await ledger.close()
+    (tmp_path / "latest.db").symlink_to(killed / path.name)
+    assert copies.verify(tmp_path / "latest.db").trades == 1
+
+
+def _cut_short(path: Path, folder: Path) -> Path:
+    """The file as a death leaves it in the middle of a change: pages are written, and the journal undoes them."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as plain:
+        plain.execute("PRAGMA cache_size = 1")  # so that pages are written before the commit
+        plain.execute("BEGIN")
+        plain.execute("CREATE TABLE half (done)")
+        plain.executemany("INSERT INTO half VALUES (?)", [(bytes(3_000),)] * 20)
+        folder.mkdir()
+        for file in path.parent.glob(f"{path.name}*"):
+            shutil.copy(file, folder)
+        plain.execute("ROLLBACK")
+    assert (folder / f"{path.name}-journal").stat().st_size > 512
+    return folder / path.name
+
+
+async def test_a_start_that_was_cut_short_in_the_change_to_a_log_is_undone_by_the_next(
+    tmp_path: Path, path: Path
+) -> None:
+    copies.back_up(await _filled(path), tmp_path / "copy.db", marker_of(path))
+    copies.restore(tmp_path / "copy.db", path, tmp_path / "kept", marker_of(path))
+    path = _cut_short(path, tmp_path / "cut")
+    with pytest.raises(StorageFailed, match="cut short in the middle of a change; the next start undoes it"):
+        copies.verify(path)
+    assert await _trades(path) == ([1, 2, 3], 999)
+    assert copies.verify(path, marker_of(path)).trades == 3
+
+
+async def test_a_restored_ledger_does_not_inherit_the_journal_of_the_replaced_one(tmp_path: Path, path: Path) -> None:
+    copies.back_up(await _filled(path), tmp_path / "copy.db", marker_of(path))
+    copies.restore(tmp_path / "copy.db", path, tmp_path / "kept", marker_of(path))
+    path = _cut_short(path, tmp_path / "cut")
+    copies.restore(tmp_path / "copy.db", path, tmp_path / "cut" / "kept", marker_of(path))
+    assert (tmp_path / "cut" / "kept-journal").exists()
+    assert not path.with_name(path.name + "-journal").exists()
+    assert await _trades(path) == ([1, 2, 3], 999)

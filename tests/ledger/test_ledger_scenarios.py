@@ -26,7 +26,7 @@ from sqlalchemy import Connection, create_engine
 
 from dtms_service.domain.errors import StorageBusy, StorageFailed
 from dtms_service.domain.record import Batch
-from dtms_service.ledger import codec, copies, database
+from dtms_service.ledger import codec, copies, database, marker
 from dtms_service.ledger.marker import marker_of
 from dtms_service.ledger.store import SqlLedger
 
@@ -244,9 +244,24 @@ async def test_scenario_14_a_copied_ledger_without_its_marker_gets_an_instance_o
     assert (recorded.instance, len(recorded.trades)) == (INSTANCE + 1, 1)
 
 
+async def test_scenario_14_no_bit_of_the_marker_can_change_unseen(url: str) -> None:
+    path = await _filled(url)
+    whole = marker_of(path).read_bytes()
+    assert len(whole) == 80
+    damaged = [*(bytes(b ^ (1 << bit % 8) * (n == bit // 8) for n, b in enumerate(whole)) for bit in range(640))]
+    for line in (*damaged, b"", whole[:40], whole + b" ", bytes(80), b"null"):
+        marker_of(path).write_bytes(line)
+        with pytest.raises(StorageFailed, match=r"is damaged.* remove the damaged file"):
+            marker.read(marker_of(path))
+    await _refused(url, "remove the damaged file and start")
+    marker_of(path).write_bytes(whole)
+    assert marker.read(marker_of(path)) is not None
+
+
 async def test_scenario_14_a_marker_that_cannot_be_read_is_refused(url: str) -> None:
     path = await _filled(url)
-    marker_of(path).write_text("{")
+    marker_of(path).unlink()
+    marker_of(path).mkdir()
     await _refused(url, "cannot be read", str(marker_of(path)))
 
 
@@ -361,6 +376,41 @@ async def test_scenario_14_a_seal_that_says_nothing_about_the_alerts_is_refused(
         await SqlLedger.open(url, draw=_draw)
 
 
+async def test_scenario_16_a_ledger_that_lost_its_seal_is_not_taken_for_one_that_never_had_one(url: str) -> None:
+    path = database.path_of(url)
+    _tables_of(path, "0002")
+    with contextlib.closing(sqlite3.connect(path)) as plain, plain:
+        plain.execute("DELETE FROM meta WHERE name = 'seal'")
+    for use in (copies.verify, database.look):
+        with pytest.raises(StorageFailed, match="seal is missing"):
+            use(path)
+
+
+async def test_scenario_16_a_ledger_whose_step_was_changed_is_not_sound(url: str) -> None:
+    path = database.path_of(url)
+    _tables_of(path, "0002")
+    with contextlib.closing(sqlite3.connect(path)) as plain, plain:
+        plain.execute("UPDATE alembic_version SET version_num = '0003'")
+    with pytest.raises(StorageFailed, match="newer than its seal"):
+        copies.verify(path)
+
+
+async def test_what_a_killed_process_left_in_the_log_is_on_disk_before_it_is_relied_on(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A SIGKILL before the fsync leaves a commit in memory only; a power cut after the next start would take it."""
+    ledger = await SqlLedger.open(url, draw=_draw)
+    await ledger.commit(Batch((an_event(),), (a_trade(),)))
+    killed = tmp_path / "killed"
+    shutil.copytree(ledger.path.parent, killed, ignore=shutil.ignore_patterns("*-shm", "killed"))
+    await ledger.close()
+    synced: list[int] = []
+    monkeypatch.setattr(database.os, "fsync", lambda file: synced.append(os.fstat(file).st_ino))
+    again = await SqlLedger.open(f"sqlite:///{killed / ledger.path.name}", draw=_draw)
+    assert (killed / f"{ledger.path.name}-wal").stat().st_ino in synced
+    await again.close()
+
+
 async def test_scenario_16_a_damaged_row_of_the_first_version_is_not_sealed_as_if_it_were_right(url: str) -> None:
     path = database.path_of(url)
     _of_the_first_step(path)
@@ -432,7 +482,7 @@ async def test_scenario_18_readers_and_copies_do_not_count_as_writers(ledger: Sq
         await ledger.commit(Batch((an_event(number),), (a_trade(number),)))
         await ledger.events()
         copies.verify(ledger.path)
-        copies.back_up(ledger.path, tmp_path / f"{number}.db")
+        copies.back_up(ledger.path, tmp_path / f"{number}.db", marker_of(ledger.path))
     assert len((await ledger.load()).trades) == 5
 
 

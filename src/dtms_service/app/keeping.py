@@ -33,7 +33,7 @@ def back_up(settings: Settings, target: Path) -> Verified:
             raise Exit(FAILED, f"{target} exists already and was not touched. Try: another name, or a folder")
         if not target.absolute().parent.is_dir():
             raise Exit(FAILED, f"the folder {target.absolute().parent} does not exist. Try: make it, or another folder")
-        return copies.back_up(path, target.absolute())
+        return copies.back_up(path, target.absolute(), marker(settings))
 
 
 def verify(settings: Settings, path: Path | None) -> Verified:

@@ -11,7 +11,7 @@ from pathlib import Path
 from dtms_service.domain.errors import StorageFailed
 from dtms_service.domain.states import TradeState
 from dtms_service.ledger import codec, database
-from dtms_service.ledger.marker import durable, read, remove, sync_folder
+from dtms_service.ledger.marker import RESTORED, Mark, create, durable, read, sync_folder
 from dtms_service.ledger.seal import name_of, rows_in
 from dtms_service.ledger.tables import ALERTS, EVENTS, INTENTS, META, TRADES
 
@@ -79,16 +79,18 @@ def open_trades(path: Path) -> int:
     return sum(not TradeState(state).final for state in states)
 
 
-def back_up(path: Path, target: Path) -> Verified:
+def back_up(path: Path, target: Path, marker: Path) -> Verified:
     """Copy a ledger, in use or not, to a new file; verified before it takes its name, which is its last step.
 
-    Raises `StorageFailed` when the target exists, or the copy is not sound: then there is no target.
+    Raises `StorageFailed` when the target exists, or ledger or copy is not sound, or the ledger lacks commits that
+    ``marker`` knows of: then there is no target.
     """
     with _told(path):
         if not path.is_file():
             raise StorageFailed(f"{path} is no file, there is nothing to copy")
         if target.exists():
             raise StorageFailed(f"{target} exists already and was not touched; give another name, or a folder")
+        database.look(path, place=(marker, read(marker)))
         with durable(target) as part:
             with contextlib.closing(database.read_only(path)) as raw:
                 database.copy_into(raw, part)
@@ -99,26 +101,28 @@ def back_up(path: Path, target: Path) -> Verified:
 def restore(source: Path, path: Path, kept: Path, marker: Path) -> Verified:
     """Put a copy of the ledger ``source`` in the place of ``path``; what was there is kept as ``kept``.
 
-    Nobody may have ``path`` open. The next start gives the restored ledger an instance and a ``marker`` of its own
-    (R20). Cut short at any moment, either the old ledger is there, or the old marker beside none or the new one, and
-    no start takes that for what was used here. Raises `StorageFailed` with nothing changed when the source is not
-    sound.
+    Nobody may have ``path`` open. The next start gives the restored ledger an instance and a lineage of its own (R20);
+    until then ``marker`` says that one was restored. Cut short at any moment, either the old ledger is there, or none
+    and a marker, and then no start takes that for an empty one. Raises `StorageFailed` with nothing changed when the
+    source is not sound, or ``kept`` exists.
     """
     with _told(path):
         if path.exists() and source.exists() and source.samefile(path):
             raise StorageFailed(f"{source} is the ledger itself")
+        if kept.exists():
+            raise StorageFailed(f"{kept} exists already; try again")
         verify(source)
         with durable(path) as part:
             with contextlib.closing(database.read_only(source)) as raw:
                 database.copy_into(raw, part)
             verified = verify(part)
-            for suffix in ("-wal", ""):  # never a database beside the log of another
+            for suffix in ("", "-wal", "-journal"):  # never a database beside the log of another, nor without its own
                 old = path.with_name(path.name + suffix)
                 if old.exists():
                     old.rename(kept.with_name(kept.name + suffix))
             path.with_name(path.name + "-shm").unlink(missing_ok=True)
             sync_folder(path.parent)
-        remove(marker)
+            create(marker, Mark(RESTORED, verified.commits))
     return replace(verified, path=path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +20,8 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from dtms_service import private
 from dtms_service.domain.errors import DtmsError, StorageBusy, StorageFailed
 from dtms_service.ledger.codec import INSTANCE, LINEAGE, SEAL
-from dtms_service.ledger.marker import Mark, create, durable, marker_of, read
-from dtms_service.ledger.seal import Seal, check, facts_in, seal_of, set_facts
+from dtms_service.ledger.marker import RESTORED, Mark, create, durable, marker_of, read
+from dtms_service.ledger.seal import TABLES, Seal, check, facts_in, seal_of, set_facts
 
 SCRIPTS = "dtms_service.ledger:migrations"
 """Where Alembic finds the steps: inside this package, so that they are in every wheel."""
@@ -65,7 +66,7 @@ def connect(path: Path, draw: Callable[[int], int], scripts: str = SCRIPTS, mark
         try:
             used = read(marker)
             if path.exists() and path.stat().st_size:
-                look(path, scripts, (marker, used))
+                _look_or_roll_back(path, scripts, (marker, used))
             else:
                 _check_unused(path, marker, used)
             private.file(path)  # SQLite gives its log and the rest the same rights
@@ -109,17 +110,36 @@ def look(
                 f"its tables are of step {current}, this version of DTMS knows up to {newest}; start the newer version",
             )
         facts = facts_in(raw)
-        seal = check(raw, whole=whole) if SEAL in facts or current == newest else None
+        seal = check(raw, whole=whole) if SEAL in facts or current != steps[-1] else None
+        if seal is not None and current == newest and len(seal.sums) < len(TABLES):
+            _fail(path, "its tables are newer than its seal; restore a backup")
         if place is not None:
             _check_place(path, *place, facts, seal)
     return seal
 
 
+def _look_or_roll_back(path: Path, scripts: str, place: tuple[Path, Mark | None]) -> None:
+    """Look, after SQLite has undone what a death left half done.
+
+    The change to a write-ahead log is made with a rollback journal; killed before that is deleted, the file cannot be
+    read any more without writing. To play the journal back is SQLite's own recovery, as to read a log is.
+    """
+    try:
+        look(path, scripts, place)
+    except sqlite3.OperationalError as error:
+        if not _is_half_done(error):
+            raise
+        with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S)) as raw:
+            raw.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        look(path, scripts, place)
+
+
 def read_only(path: Path) -> sqlite3.Connection:
     """A connection that changes nothing, neither the database nor its log, nor the files beside them."""
+    path = path.resolve()  # the log of a link's file lies beside that file
     alone = not any(path.with_name(path.name + suffix).exists() for suffix in ("-wal", "-journal"))
     query = "mode=ro&immutable=1" if alone else "mode=ro"  # without immutable, reading alone would leave two files
-    return sqlite3.connect(f"{path.absolute().as_uri()}?{query}", uri=True, isolation_level=None, timeout=BUSY_S)
+    return sqlite3.connect(f"{path.as_uri()}?{query}", uri=True, isolation_level=None, timeout=BUSY_S)
 
 
 def close(connection: Connection) -> None:
@@ -152,6 +172,8 @@ def meaning(error: Exception, sentence: str) -> DtmsError:
         return StorageBusy()
     if is_full(error):
         return StorageBusy(f"The disk of the database is full; nothing was written ({_cause(error)})")
+    if _is_half_done(error):
+        return StorageFailed(f"{sentence}: a start was cut short in the middle of a change; the next start undoes it")
     return StorageFailed(f"{sentence}: {_cause(error)}")
 
 
@@ -189,6 +211,11 @@ def _fail(path: Path, reason: str) -> NoReturn:
     raise StorageFailed(message)
 
 
+def _is_half_done(error: Exception) -> bool:
+    """A rollback journal has to be played back before the file can be read."""
+    return getattr(_cause(error), "sqlite_errorcode", 0) == sqlite3.SQLITE_READONLY_ROLLBACK
+
+
 def raw_of(connection: Connection) -> sqlite3.Connection:
     """The driver's own connection inside SQLAlchemy's."""
     raw = connection.connection.driver_connection
@@ -223,9 +250,13 @@ def _check_unused(path: Path, marker: Path, used: Mark | None) -> None:
 def _check_place(path: Path, marker: Path, used: Mark | None, facts: dict[str, Any], seal: Seal | None) -> None:
     """The database must be the one that was used here, and have every commit it is known to have had.
 
-    One without an instance is never it, however little its log has left: to restore a copy takes the marker away.
+    One without an instance is a copy, or has lost its log but for its tables; only after a restore it is expected.
     """
     if used is None:
+        return
+    if used.lineage == RESTORED:
+        if (0 if seal is None else seal.commits) < used.commits:
+            _fail(path, f"it is another ledger than the one that was restored here. {_remedy(marker)}")
         return
     if INSTANCE not in facts:
         _fail(
@@ -276,7 +307,7 @@ def _migrate(path: Path, connection: Connection, scripts: str) -> None:
 
 def _identify(connection: Connection, draw: Callable[[int], int], marker: Path, used: Mark | None) -> None:
     """A new, copied or restored database gets an instance and a lineage of its own, and a marker (R20)."""
-    if used is not None:
+    if used is not None and used.lineage != RESTORED:
         return  # it is the one that was used here: `_check_place`
     raw = raw_of(connection)
     with connection.begin():
@@ -302,6 +333,12 @@ def _set_up(path: Path, raw: sqlite3.Connection) -> None:
     if mode != "wal":
         _fail(path, f"its file system allows no write-ahead log (journal mode {mode})")
     raw.execute("PRAGMA synchronous=FULL")
+    log = path.with_name(path.name + "-wal")
+    if log.exists():
+        # Its last commits may have been read from memory only: a process that is killed before its fsync leaves them
+        # there. They will be acknowledged again without another commit, so they must be on disk now.
+        with log.open("r+b") as file:
+            os.fsync(file.fileno())
 
 
 def copy_into(raw: sqlite3.Connection, target: Path) -> None:

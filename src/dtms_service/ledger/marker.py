@@ -3,13 +3,15 @@
 A database cannot tell that it is missing, was exchanged, or lost its newest commits with a damaged log. The marker can:
 it is created on disk with the ledger, and names its last commit from then on. It is rewritten after each commit without
 a sync, so it is never ahead of the database: after a killed process it is exact, after a power cut it may be behind.
+What it says is believed only when its digest fits.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import hashlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,8 +20,11 @@ from pathlib import Path
 from dtms_service import private
 from dtms_service.domain.errors import StorageFailed
 
+RESTORED = ""
+"""The lineage of a restored ledger until its first start gives it one."""
 _LENGTH = 80
 """Always, so that writing it again changes one block in place and needs no space on the disk."""
+_FIELDS = re.compile(rb'\{"lineage": "([0-9a-f]*)", "commits": (\d+), ')
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,9 @@ class Mark:
 
     def line(self) -> bytes:
         """The content of the file."""
-        return f'{{"lineage": "{self.lineage}", "commits": {self.commits}}}'.ljust(_LENGTH - 1).encode() + b"\n"
+        fields = f'"lineage": "{self.lineage}", "commits": {self.commits}'
+        digest = hashlib.sha256(fields.encode()).hexdigest()[:8]
+        return f'{{{fields}, "sum": "{digest}"}}'.ljust(_LENGTH - 1).encode() + b"\n"
 
 
 def marker_of(database: Path) -> Path:
@@ -40,15 +47,25 @@ def marker_of(database: Path) -> Path:
 
 
 def read(path: Path) -> Mark | None:
-    """What the marker says; None where there is none. Raises `StorageFailed` when it cannot be understood."""
+    """What the marker says; None where there is none. Raises `StorageFailed` when it cannot be read or is damaged."""
     try:
-        told = json.loads(path.read_bytes())
-        return Mark(str(told["lineage"]), int(told["commits"]))
+        with path.open("rb") as file:
+            line = file.read(_LENGTH + 1)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except OSError as error:
         message = f"{path}, which says whether a ledger was used here, cannot be read ({error}). Nothing was changed"
         raise StorageFailed(message) from error
+    found = _FIELDS.match(line)
+    mark = Mark(found[1].decode(), int(found[2])) if found is not None else None
+    if mark is None or mark.line() != line:
+        message = (
+            f"{path}, which says whether a ledger was used here, is damaged. The ledger itself may be sound: when "
+            "dtms db verify PATH OF THE LEDGER says so, and its numbers are right, remove the damaged file and start; "
+            "only else restore. Nothing was changed"
+        )
+        raise StorageFailed(message)
+    return mark
 
 
 def create(path: Path, mark: Mark) -> None:
@@ -89,12 +106,6 @@ def durable(target: Path) -> Iterator[Path]:
     finally:
         part.unlink(missing_ok=True)
     sync_folder(target.parent)
-
-
-def remove(path: Path) -> None:
-    """Remove a file for good. Raises OSError."""
-    path.unlink(missing_ok=True)
-    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

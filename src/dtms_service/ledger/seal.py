@@ -102,7 +102,12 @@ def check(connection: sqlite3.Connection, *, whole: bool) -> Seal:
 
 
 def set_facts(connection: sqlite3.Connection, facts: Mapping[str, str | None]) -> None:
-    """Set facts (None takes one out) and renew the seal over them, where there is one (from step 0002 on)."""
+    """Set facts (None takes one out) and renew the seal over them, where there is one (from step 0002 on).
+
+    Raises `StorageFailed` when the facts are not those that it was made over: damage must not be sealed as sound.
+    """
+    if SEAL in (held := facts_in(connection)):
+        seal_of(held)
     for name, value in facts.items():
         connection.execute("DELETE FROM meta WHERE name = ?", (name,))
         if value is not None:
