@@ -155,7 +155,7 @@ async def test_in_observe_mode_decisions_are_recorded_and_nothing_is_sent(tmp_pa
     tickets = [await world.open(side=side, symbol=s) for side in ("BUY", "SELL") for s in ("EURUSD", "BTCUSD")]
     answers = await world.register(*tickets)
     assert {(answer.outcome, answer.protected) for answer in answers} == {("observed", False)}
-    await world.advance(86_400)
+    await world.advance(6 * 3600)
     actions = await world.dtms.actions(ticket=None, since=0, limit=1000)
     assert {event.body["outcome"] for event in actions} == {"would_have"}
     assert not any("order_send" in asked for asked in world.link.asked)
@@ -167,7 +167,7 @@ async def test_a_trade_of_the_universal_manager_is_watched_but_never_touched(wor
     tickets = [await world.open(side=side, symbol="BTCUSD") for side in ("BUY", "SELL")]
     answers = await world.register(*tickets, strategy_type="order_block_rejection")
     assert {answer.outcome for answer in answers} == {"observed"}
-    await world.advance(86_400)
+    await world.advance(6 * 3600)
     assert not any("order_send" in asked for asked in world.link.asked)
     assert any(trade.score is not None for trade in world.dtms.book.trades.values())
 

@@ -91,7 +91,7 @@ async def test_a_restart_in_the_middle_ends_like_an_uninterrupted_run(tmp_path: 
         world = await open_world(tmp_path / str(restarts))
         await ten_on_the_move(world)
         for _ in range(6):
-            await world.advance(2 * 3600)
+            await world.advance(3600)
             if restarts:
                 await world.close()
                 world = await open_world(tmp_path / str(restarts))

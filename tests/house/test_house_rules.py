@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ CLOCKS = {"dtms_service/clock.py", "dtms_client/clock.py", "dtms_service/termina
 FORBIDDEN_ROOMS = {"utils", "helpers", "common", "core", "manager", "misc", "base"}
 
 
+@cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 

@@ -16,7 +16,7 @@ SEEDS = range(5)
 """Six hours each, 1 to 8 s on an idle machine."""
 HERE = Path(__file__).parent
 PATHS = os.pathsep.join(str(HERE.parent / room) for room in ("support", "engine", "simulation"))
-TRACE = "import sys, simulation; print(simulation.simulate(int(sys.argv[1]), hours=1.0).trace)"
+TRACE = "import sys, simulation; print(simulation.simulate(int(sys.argv[1]), hours=0.5).trace)"
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -31,7 +31,7 @@ def test_a_seed_happens_again_in_another_process_byte_for_byte() -> None:
         command = [sys.executable, "-c", TRACE, "2"]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
-    assert trace("1") == trace("2") == simulate(2, hours=1.0).trace + "\n"
+    assert trace("1") == trace("2") == simulate(2, hours=0.5).trace + "\n"
 
 
 def test_seeds_differ() -> None:
