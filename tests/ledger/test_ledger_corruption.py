@@ -57,14 +57,14 @@ def test_a_log_that_ends_at_an_earlier_commit_is_seen_whichever_it_is(sample: Sa
 
 
 def test_an_error_of_the_disk_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
-    words = Counter(damage.io_errors(tmp_path / "work", Random(21), 10, commits=2))
+    words = Counter(damage.io_errors(tmp_path / "work", Random(21), 6, commits=2))
     assert len(words) >= 2, words
     assert "failed" in " ".join(damage.short_files(tmp_path / "work", Random(22), 2, commits=10))
 
 
 def test_an_error_while_reading_is_an_error_and_never_less_than_there_is(tmp_path: Path) -> None:
-    words = Counter(damage.read_errors(tmp_path / "work", Random(23), 10))
-    assert words["refused"] > 5, words
+    words = Counter(damage.read_errors(tmp_path / "work", Random(23), 6))
+    assert words["refused"] > 3, words
 
 
 def test_a_ledger_that_reads_errors_as_nothing_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
