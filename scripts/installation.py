@@ -29,6 +29,8 @@ SUFFIX = ".exe" if os.name == "nt" else ""
 PYTHON = BIN / f"python{SUFFIX}"
 SERVER = ("-e", ".[server]")
 TEST = (*SERVER, "--group", "test")
+SLOWEST = ("--durations=10",)
+"""Told by every check, so that whoever adds a slow test sees it."""
 
 
 def serve(options: Sequence[str]) -> int:
@@ -51,13 +53,13 @@ def check(options: Sequence[str]) -> int:
     # what runs on Windows only is read by nobody else on the machines of this project
     windows = [*mypy, "--platform", "win32", "--cache-dir", ".mypy_cache/win32"]
     # those that start services mostly wait; of their files only, because to collect all tests takes 15 s
-    services = [*pytest, "-m", "process", "-p", "no:cacheprovider", *starting_services()]
+    services = [*pytest, "-m", "process", *SLOWEST, "-p", "no:cacheprovider", *starting_services()]
     gates = [
         ("format", [[str(PYTHON), "-m", "ruff", "format", "--check", "."]]),
         ("lint", [[str(PYTHON), "-m", "ruff", "check", "."]]),
         ("types", [mypy, windows]),
         ("import rules", [[str(BIN / f"lint-imports{SUFFIX}")]]),
-        ("tests", [pytest] if options else [[*pytest, "-m", "not process"], services]),
+        ("tests", [pytest] if options else [[*pytest, "-m", "not process", *SLOWEST], services]),
     ]
     begun = time.monotonic()
     for name, lanes in gates:

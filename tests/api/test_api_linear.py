@@ -21,7 +21,7 @@ from dtms_service.api.app import make_app
 from dtms_service.api.doors import Access
 from dtms_service.domain.record import Batch
 
-HISTORIES = 200
+HISTORIES = 120
 CALLERS, EACH = 4, 3
 CLAIMS = ("BUY EURUSD", "SELL EURUSD", "BUY XAUUSD")
 FIRST, AGAIN, CONFLICT, LOST = Answer

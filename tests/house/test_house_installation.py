@@ -125,7 +125,10 @@ def test_without_options_the_tests_run_in_two_lanes_and_each_can_fail_the_check(
     assert checkout.run("test.py").returncode == 0
     lanes = [call for call in checkout.calls if "pytest" in call]
     file = str(Path("tests", "some", "test_one.py"))
-    assert sorted(lanes) == ["-m pytest -m not process", f"-m pytest -m process -p no:cacheprovider {file}"]
+    assert sorted(lanes) == [
+        "-m pytest -m not process --durations=10",
+        f"-m pytest -m process --durations=10 -p no:cacheprovider {file}",
+    ]
     for lane, gate in (
         ("pytest -m not process", "tests"),
         ("pytest -m process", "tests"),
