@@ -221,37 +221,49 @@ async def test_a_source_that_is_damaged_or_the_ledger_itself_changes_nothing(tmp
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
+@pytest.mark.parametrize("marked", [True, False])
 async def test_a_restore_that_is_cut_short_anywhere_never_leaves_what_looks_empty_or_mixed(
-    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch, marked: bool
 ) -> None:
+    """Also where there is no marker: people remove it, and a new state folder has none for an old ledger."""
     copies.back_up(await _filled(path), tmp_path / "copy.db", marker_of(path))
     ledger = await SqlLedger.open(f"sqlite:///{path}", draw=lambda _: INSTANCE)
     await ledger.commit(Batch((an_event(4),), (a_trade(4),)))
     outcomes = []
-    for step in range(1, 7):
+    for step in range(1, 11):
         work = tmp_path / f"work{step}"
-        shutil.copytree(tmp_path, work, ignore=shutil.ignore_patterns("*-shm", "work*"))
-        left = [step]
-
-        def cut(self: Path, target: Path, plain: Any, left: list[int] = left) -> Path:
-            left[0] -= 1
-            if left[0] == 0:
-                raise KeyboardInterrupt
-            return plain(self, target)
-
-        with monkeypatch.context() as patch:
-            for name in ("rename", "replace"):
-                plain = getattr(Path, name)
-                patch.setattr(Path, name, lambda self, target, plain=plain: cut(self, target, plain))
-            with contextlib.suppress(KeyboardInterrupt):
-                copies.restore(work / "copy.db", work / path.name, work / "kept", marker_of(work / path.name))
+        shutil.copytree(tmp_path, work, ignore=shutil.ignore_patterns("*-shm", "work*", "" if marked else "*.used"))
+        with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+            _dies_at(patch, step)
+            copies.restore(work / "copy.db", work / path.name, work / "kept", marker_of(work / path.name))
         try:
             outcomes.append((await _trades(work / path.name))[0])
         except StorageFailed as refused:
             outcomes.append(refused.detail.rpartition("Restore a backup")[1])
+        if (work / "kept").exists():
+            assert copies.verify(work / "kept").trades == 4, "with its log"
     await ledger.close()
-    # before the file was moved, between file and log, before the marker, before the copy has its name, and done
-    assert outcomes == [[1, 2, 3, 4], *["Restore a backup"] * 3, [1, 2, 3], [1, 2, 3]]
+    # The log is copied, the file moved, log, journal and index removed, the marker and then the copy get their names;
+    # where there is no marker one is made first of all.
+    whole, refused, done = [1, 2, 3, 4], "Restore a backup", [1, 2, 3]
+    assert outcomes == [*[whole] * (3 - marked), *[refused] * 5, *[done] * (2 + marked)]
+
+
+def _dies_at(patch: pytest.MonkeyPatch, step: int) -> None:
+    """In front of the ``step``-th change of a name; that parts are swept away changes nothing, and is not counted."""
+    left = [step]
+
+    def changes(plain: Any) -> Any:
+        def change(self: Path, *target: Path, **more: bool) -> Any:
+            left[0] -= bool(target) or self.suffix != ".part"
+            if left[0] == 0:
+                raise KeyboardInterrupt
+            return plain(self, *target, **more)
+
+        return change
+
+    for name in ("rename", "replace", "unlink"):
+        patch.setattr(Path, name, changes(getattr(Path, name)))
 
 
 async def test_until_a_restored_ledger_is_started_a_missing_one_is_still_missed(tmp_path: Path, path: Path) -> None:
@@ -260,7 +272,7 @@ async def test_until_a_restored_ledger_is_started_a_missing_one_is_still_missed(
     restored = path.read_bytes()
     for gone in (path.unlink, lambda: path.write_bytes(b"")):
         gone()
-        with pytest.raises(StorageFailed, match="a ledger of 3 commits was used here"):
+        with pytest.raises(StorageFailed, match="but a ledger was restored here"):
             await SqlLedger.open(f"sqlite:///{path}", draw=lambda _: 1 // 0)
     path.unlink()
     await _filled(path, 2, marker=tmp_path / "elsewhere")
@@ -322,6 +334,18 @@ async def test_a_link_to_a_killed_ledger_is_read_with_its_log(tmp_path: Path, pa
     assert copies.verify(tmp_path / "latest.db").trades == 1
 
 
+async def test_a_path_is_opened_by_the_name_it_was_given(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows ``resolve`` makes a mapped drive its network share, which is no address that SQLite opens."""
+    await _filled(path)
+    resolve = Path.resolve
+
+    def shared(self: Path, *, strict: bool = False) -> Path:
+        return path.with_name("another name") if self == path else resolve(self, strict=strict)
+
+    monkeypatch.setattr(Path, "resolve", shared)
+    assert copies.verify(path).trades == 3
+
+
 def _cut_short(path: Path, folder: Path) -> Path:
     """The file as a death leaves it in the middle of a change: pages are written, and the journal undoes them."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as plain:
@@ -343,10 +367,40 @@ async def test_a_start_that_was_cut_short_in_the_change_to_a_log_is_undone_by_th
     copies.back_up(await _filled(path), tmp_path / "copy.db", marker_of(path))
     copies.restore(tmp_path / "copy.db", path, tmp_path / "kept", marker_of(path))
     path = _cut_short(path, tmp_path / "cut")
-    with pytest.raises(StorageFailed, match="cut short in the middle of a change; the next start undoes it"):
+    with pytest.raises(StorageFailed, match="cut short in the middle of a change, which the next start undoes"):
         copies.verify(path)
     assert await _trades(path) == ([1, 2, 3], 999)
     assert copies.verify(path, marker_of(path)).trades == 3
+
+
+@pytest.mark.parametrize(
+    ("statement", "commits", "words"),
+    [("DELETE FROM trades WHERE trade_id = 3", 3, "2 trades where 3"), ("SELECT 1", 4, "another ledger than the one")],
+)
+async def test_what_was_undone_is_looked_at_as_any_other(
+    tmp_path: Path, path: Path, statement: str, commits: int, words: str
+) -> None:
+    copies.back_up(await _filled(path), tmp_path / "copy.db", marker_of(path))
+    copies.restore(tmp_path / "copy.db", path, tmp_path / "kept", marker_of(path))
+    marker.create(marker_of(path), marker.Mark(marker.RESTORED, commits))
+    _by_hand(path, statement)
+    path = _cut_short(path, tmp_path / "cut")
+    with pytest.raises(StorageFailed, match=words):
+        await _trades(path)
+
+
+async def test_only_what_is_half_done_is_opened_to_be_undone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await _filled(path)
+    looked = []
+
+    def busy(*_: object) -> None:
+        looked.append(1)
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(database, "look", busy)
+    with pytest.raises(StorageFailed, match="locked"):
+        await _trades(path)
+    assert looked == [1]
 
 
 async def test_a_restored_ledger_does_not_inherit_the_journal_of_the_replaced_one(tmp_path: Path, path: Path) -> None:

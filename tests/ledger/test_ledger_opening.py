@@ -100,7 +100,9 @@ async def test_a_restored_copy_gets_an_instance_of_its_own(url: str, next_step: 
     database.close(database.connect(path, _never, str(next_step)))
     before = path.with_name(path.name + ".before-next.bak")
     shutil.copy(before, path)
-    with pytest.raises(StorageFailed, match="it is a copy, or its log is damaged: 1 commits were made here"):
+    with pytest.raises(
+        StorageFailed, match="it is a copy, or its log is damaged: it holds 1 of the 1 commits made here"
+    ):
         await SqlLedger.open(url, draw=_never)
     copies.restore(before, path, path.with_name("kept"), marker_of(path))
     restored = await SqlLedger.open(url, draw=lambda _: INSTANCE + 1)

@@ -251,9 +251,10 @@ async def test_scenario_14_no_bit_of_the_marker_can_change_unseen(url: str) -> N
     damaged = [*(bytes(b ^ (1 << bit % 8) * (n == bit // 8) for n, b in enumerate(whole)) for bit in range(640))]
     for line in (*damaged, b"", whole[:40], whole + b" ", bytes(80), b"null"):
         marker_of(path).write_bytes(line)
-        with pytest.raises(StorageFailed, match=r"is damaged.* remove the damaged file"):
+        with pytest.raises(StorageFailed, match=r"is damaged; the ledger may be sound") as refused:
             marker.read(marker_of(path))
-    await _refused(url, "remove the damaged file and start")
+        assert f"remove {marker_of(path)} and start" in refused.value.facts["remedy"]
+    await _refused(url, "the ledger may be sound")
     marker_of(path).write_bytes(whole)
     assert marker.read(marker_of(path)) is not None
 
@@ -349,6 +350,17 @@ async def test_scenario_16_a_ledger_of_the_first_version_is_copied_brought_up_to
     assert (after.step, after.sealed, after.intents, after.events) == ("0003", True, 1, 1)
     backup = path.with_name(path.name + ".before-0003.bak")
     assert copies.verify(backup).step == "0001"
+
+
+async def test_scenario_16_a_backup_of_the_first_version_is_restored_and_sealed(url: str, tmp_path: Path) -> None:
+    path = database.path_of(url)
+    _of_the_first_step(path)
+    copies.back_up(path, tmp_path / "first.bak", marker_of(path))
+    copies.restore(tmp_path / "first.bak", path, tmp_path / "kept", marker_of(path))
+    ledger = await SqlLedger.open(url, draw=_draw)
+    assert (await ledger.load()).trades == (a_trade(),)
+    await ledger.close()
+    assert copies.verify(path, marker_of(path)).sealed
 
 
 async def test_scenario_16_a_ledger_without_alerts_is_sound_and_gets_them(url: str) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from service import free_port
 
 from dtms_service import cli
 from dtms_service.domain.record import Batch
+from dtms_service.ledger import marker
 from dtms_service.ledger.store import SqlLedger
 from dtms_service.lock import Lock
 
@@ -138,6 +140,26 @@ def test_a_backup_never_overwrites_and_gets_a_dated_name_in_a_folder(dtms: Any, 
         assert (code, out) == (1, "")
         assert "exists already and was not touched. Try: " in err
     assert copy.read_bytes() == before
+
+
+def test_a_ledger_that_lacks_commits_is_not_backed_up(dtms: Any, ledger: Path, tmp_path: Path) -> None:
+    used = ledger.with_name("dtms.used")
+    known = marker.read(used)
+    assert known is not None
+    marker.create(used, replace(known, commits=2))
+    code, out, err = dtms("db", "backup", str(tmp_path / "copy.db"))
+    assert (code, out) == (75, "")
+    assert "it ends at commit 1, but 2 were made" in err
+    assert not (tmp_path / "copy.db").exists()
+
+
+@pytest.mark.parametrize("command", [("db", "verify"), ("db", "backup", "copy.db"), ("serve", "--simulated")])
+def test_a_damaged_marker_does_not_lead_to_a_restore(dtms: Any, ledger: Path, command: tuple[str, ...]) -> None:
+    used = ledger.with_name("dtms.used")
+    used.write_bytes(used.read_bytes().replace(b"1", b"0", 1))
+    code, _, err = dtms(*command, DTMS_API_PORT=str(free_port()))
+    assert (code, "restore" in err) == (75, False)
+    assert f"remove {used} and start" in err
 
 
 def test_a_path_that_is_not_there_is_not_blamed_on_the_ledger(dtms: Any, ledger: Path, tmp_path: Path) -> None:

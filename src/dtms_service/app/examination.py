@@ -15,7 +15,7 @@ from pathlib import Path
 from dtms_client.spool import NEW, REJECTED, entries
 from dtms_service import private
 from dtms_service.app.build import clock_of, gateway_of, link_of
-from dtms_service.app.keeping import marker
+from dtms_service.app.keeping import marker, remedy_of
 from dtms_service.app.port_holder import Speaker, speaker
 from dtms_service.clock import SystemClock
 from dtms_service.domain.errors import Invalid, StorageBusy, StorageFailed
@@ -138,7 +138,7 @@ def ledger(settings: Settings, *, held: bool) -> Iterator[Finding]:
     except StorageBusy as error:
         yield Finding("ledger", WARN, error.detail, "again in a moment; find the program that holds it")
     except StorageFailed as error:
-        remedy = "dtms db restore FILE with a backup that dtms db verify FILE finds sound"
+        remedy = remedy_of(error, "dtms db restore FILE with a backup that dtms db verify FILE finds sound")
         yield Finding("ledger", FAIL, error.detail, remedy)
     else:
         yield Finding("ledger", OK, f"{found.path}: sound, {found.trades} trades, {found.commits} commits")

@@ -59,7 +59,8 @@ def upgrade(settings: Settings) -> Verified:
     """Bring the tables up to date, as a start would. Raises `Exit`."""
     with _ended("dtms db verify"), state_lock(settings), ledger_lock(settings) or contextlib.nullcontext():
         path = database.path_of(settings.ledger.url)
-        copies.verify(path)  # a ledger that is not there is not begun by this
+        if not path.is_file() or not path.stat().st_size:  # is not begun by this
+            raise StorageFailed(f"{path} is no file, or empty")
         database.close(database.connect(path, chance().randrange, marker=marker(settings)))
         return copies.verify(path, marker(settings))
 
@@ -73,4 +74,9 @@ def _ended(remedy: str) -> Iterator[None]:
     try:
         yield
     except (StorageFailed, StorageBusy) as error:
-        raise Exit(STORAGE_FAILED, f"{error.detail}. Try: {remedy}") from error
+        raise Exit(STORAGE_FAILED, f"{error.detail}. Try: {remedy_of(error, remedy)}") from error
+
+
+def remedy_of(error: StorageFailed | StorageBusy, usual: str) -> str:
+    """What to try: its own remedy, else the usual one."""
+    return str(error.facts.get("remedy", usual))

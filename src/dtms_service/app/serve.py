@@ -16,6 +16,7 @@ from dtms_service import logs, private
 from dtms_service.app.announcing import Folder
 from dtms_service.app.build import Parts, build, speed_of, web
 from dtms_service.app.ingest import Intake, ingest
+from dtms_service.app.keeping import remedy_of
 from dtms_service.app.lag import LoopLag
 from dtms_service.app.leaving import DONE, FAILED, MISCONFIGURED, STORAGE_FAILED, Exit
 from dtms_service.app.locks import state_lock
@@ -117,7 +118,8 @@ async def _live(
                 FAILED, f"{' and '.join(reasons)} ended by itself. Try: the log in {settings.state_dir / 'logs'}"
             )
     except (StorageFailed, StorageBusy) as error:
-        sentence = f"storage failed: {error.detail}. Try: dtms db verify, then start again, or dtms db restore FILE"
+        remedy = remedy_of(error, "dtms db verify, then start again, or dtms db restore FILE")
+        sentence = f"storage failed: {error.detail}. Try: {remedy}"
         raise Exit(STORAGE_FAILED, sentence) from error
     except Invalid as error:
         if not connecting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
@@ -116,14 +117,26 @@ def restore(source: Path, path: Path, kept: Path, marker: Path) -> Verified:
             with contextlib.closing(database.read_only(source)) as raw:
                 database.copy_into(raw, part)
             verified = verify(part)
-            for suffix in ("", "-wal", "-journal"):  # never a database beside the log of another, nor without its own
-                old = path.with_name(path.name + suffix)
-                if old.exists():
-                    old.rename(kept.with_name(kept.name + suffix))
-            path.with_name(path.name + "-shm").unlink(missing_ok=True)
-            sync_folder(path.parent)
-            create(marker, Mark(RESTORED, verified.commits))
+            if not marker.exists():
+                create(marker, Mark(RESTORED, 0))  # from here on a missing ledger is missed
+            with durable(marker) as mark:
+                mark.write_bytes(Mark(RESTORED, verified.commits).line())  # takes its space before anything is moved
+                _set_aside(path, kept)
     return replace(verified, path=path)
+
+
+def _set_aside(path: Path, kept: Path) -> None:
+    """Move a ledger away: never without its log, and never leaving a log beside another ledger."""
+    logs = [path.with_name(path.name + suffix) for suffix in ("-wal", "-journal")]
+    for log in logs:
+        if log.exists():
+            with durable(kept.with_name(kept.name + log.name.removeprefix(path.name))) as copy:
+                shutil.copyfile(log, copy)
+    if path.exists():
+        path.rename(kept)
+    for old in (*logs, path.with_name(path.name + "-shm")):
+        old.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def _check_meaning(raw: sqlite3.Connection, sealed: Collection[str]) -> None:

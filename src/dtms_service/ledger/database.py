@@ -136,10 +136,10 @@ def _look_or_roll_back(path: Path, scripts: str, place: tuple[Path, Mark | None]
 
 def read_only(path: Path) -> sqlite3.Connection:
     """A connection that changes nothing, neither the database nor its log, nor the files beside them."""
-    path = path.resolve()  # the log of a link's file lies beside that file
-    alone = not any(path.with_name(path.name + suffix).exists() for suffix in ("-wal", "-journal"))
+    real = path.resolve()  # the log of a link's file lies beside that file
+    alone = not any(real.with_name(real.name + suffix).exists() for suffix in ("-wal", "-journal"))
     query = "mode=ro&immutable=1" if alone else "mode=ro"  # without immutable, reading alone would leave two files
-    return sqlite3.connect(f"{path.as_uri()}?{query}", uri=True, isolation_level=None, timeout=BUSY_S)
+    return sqlite3.connect(f"{path.absolute().as_uri()}?{query}", uri=True, isolation_level=None, timeout=BUSY_S)
 
 
 def close(connection: Connection) -> None:
@@ -173,7 +173,8 @@ def meaning(error: Exception, sentence: str) -> DtmsError:
     if is_full(error):
         return StorageBusy(f"The disk of the database is full; nothing was written ({_cause(error)})")
     if _is_half_done(error):
-        return StorageFailed(f"{sentence}: a start was cut short in the middle of a change; the next start undoes it")
+        message = f"{sentence}: a start was cut short in the middle of a change, which the next start undoes"
+        return StorageFailed(message, remedy="dtms serve, or dtms db upgrade")
     return StorageFailed(f"{sentence}: {_cause(error)}")
 
 
@@ -241,7 +242,8 @@ def _check_unused(path: Path, marker: Path, used: Mark | None) -> None:
     """An empty ledger may begin only where none was before."""
     if used is not None:
         what = "it is empty" if path.exists() else "it is missing"
-        _fail(path, f"{what}, but a ledger of {used.commits} commits was used here. {_remedy(marker)}")
+        before = "was restored" if used.lineage == RESTORED else f"of {used.commits} commits was used"
+        _fail(path, f"{what}, but a ledger {before} here. {_remedy(marker)}")
     log = path.with_name(path.name + "-wal")
     if log.exists() and log.stat().st_size:  # SQLite would throw it away
         _fail(path, f"it is missing or empty, but its log {log.name} is there; restore a backup")
@@ -254,14 +256,15 @@ def _check_place(path: Path, marker: Path, used: Mark | None, facts: dict[str, A
     """
     if used is None:
         return
+    held = 0 if seal is None else seal.commits
     if used.lineage == RESTORED:
-        if (0 if seal is None else seal.commits) < used.commits:
+        if held < used.commits:
             _fail(path, f"it is another ledger than the one that was restored here. {_remedy(marker)}")
         return
     if INSTANCE not in facts:
         _fail(
             path,
-            f"it is a copy, or its log is damaged: {used.commits} commits were made here, and it has none of them. "
+            f"it is a copy, or its log is damaged: it holds {held} of the {used.commits} commits made here. "
             f"{_remedy(marker)}",
         )
     if facts.get(LINEAGE) != used.lineage:

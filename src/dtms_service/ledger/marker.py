@@ -59,12 +59,12 @@ def read(path: Path) -> Mark | None:
     found = _FIELDS.match(line)
     mark = Mark(found[1].decode(), int(found[2])) if found is not None else None
     if mark is None or mark.line() != line:
-        message = (
-            f"{path}, which says whether a ledger was used here, is damaged. The ledger itself may be sound: when "
-            "dtms db verify PATH OF THE LEDGER says so, and its numbers are right, remove the damaged file and start; "
-            "only else restore. Nothing was changed"
+        message = f"{path}, which says whether a ledger was used here, is damaged; the ledger may be sound"
+        remedy = (
+            "nothing while the service runs, it writes the file anew; else dtms db verify PATH of the ledger, and when "
+            f"it is sound and its numbers are right, remove {path} and start"
         )
-        raise StorageFailed(message)
+        raise StorageFailed(message, remedy=remedy)
     return mark
 
 
