@@ -269,10 +269,10 @@ def _check_place(path: Path, marker: Path, used: Mark | None, facts: dict[str, A
         )
     if facts.get(LINEAGE) != used.lineage:
         _fail(path, f"it is another ledger than the one that was used here. {_remedy(marker)}")
-    if seal is not None and seal.commits < used.commits:
+    if held < used.commits:
         _fail(
             path,
-            f"it ends at commit {seal.commits}, but {used.commits} were made: it was exchanged for an older one, or "
+            f"it ends at commit {held}, but {used.commits} were made: it was exchanged for an older one, or "
             f"its log is damaged. {_remedy(marker)}",
         )
 
