@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -61,6 +62,8 @@ def run(page: Path, folder: Path, environment: Mapping[str, str] | None = None) 
         timeout=LONGEST_S,
         check=False,
     )
+    with socket.socket() as caller:
+        assert caller.connect_ex(("127.0.0.1", int(port))) != 0, "the page's service still runs"
     printed = re.split(r"^=== \w+\n", finished.stdout, flags=re.MULTILINE)[1:]
     log = folder / "dtms.log"
     for step, answer in zip(commands, printed, strict=False):
